@@ -1,0 +1,54 @@
+"""Repair of serial-section TEM slices damaged by support film folds.
+
+The names below load what they need on first use, so that importing the
+package (as napari does to read the plugin's manifest) stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+try:
+    __version__ = version("sff-napari")
+except PackageNotFoundError:  # running from a source tree that is not installed
+    __version__ = "0.0.0"
+
+if TYPE_CHECKING:
+    from sff_napari.detection import detect_folds
+    from sff_napari.errors import SffError
+    from sff_napari.folds import Fold
+    from sff_napari.restoration import Restoration, restore
+    from sff_napari.simulation import Simulation, simulate_fold
+
+_HOMES = {
+    "Fold": "sff_napari.folds",
+    "Restoration": "sff_napari.restoration",
+    "SffError": "sff_napari.errors",
+    "Simulation": "sff_napari.simulation",
+    "detect_folds": "sff_napari.detection",
+    "restore": "sff_napari.restoration",
+    "simulate_fold": "sff_napari.simulation",
+}
+
+__all__ = [
+    "Fold",
+    "Restoration",
+    "SffError",
+    "Simulation",
+    "__version__",
+    "detect_folds",
+    "restore",
+    "simulate_fold",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

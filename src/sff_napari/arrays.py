@@ -1,0 +1,132 @@
+"""Slices in and out: checking arrays that come from users, keeping their dtype."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sff_napari.errors import InputError
+
+MIN_SIDE = 32
+"""Smallest side of a slice, in pixels, that a fold can be looked for in."""
+
+_SUPPORTED = "uint8, uint16, float32 or float64"
+
+
+def as_slice(image: Any, name: str = "image") -> NDArray[Any]:
+    """Return `image` as a checked two-dimensional NumPy array.
+
+    Parameters
+    ----------
+    image : array_like, (Y, X)
+        NumPy, dask or zarr array; uint8, uint16, float16, float32 or float64.
+        dask and zarr arrays are read here.
+    name : str
+        What the error message calls the array.
+
+    Returns
+    -------
+    ndarray, (Y, X)
+        In the input's own dtype.  NaN is allowed only in part of the array.
+
+    Raises
+    ------
+    InputError
+        If it has another number of dimensions, another dtype, is empty or too
+        small, or holds no finite value.
+    """
+    shape = getattr(image, "shape", None)
+    if shape is not None and len(shape) != 2:
+        raise InputError(
+            f"The {name} has {len(shape)} dimensions, but one slice with (Y, X) is needed: "
+            "choose a single slice of the stack."
+        )
+    if hasattr(image, "compute"):
+        image = image.compute()
+    array = np.asarray(image)
+    if array.ndim != 2:
+        raise InputError(
+            f"The {name} has {array.ndim} dimensions, but one slice with (Y, X) is needed: "
+            "choose a single slice of the stack."
+        )
+    if array.size == 0:
+        raise InputError(f"The {name} is empty (shape {array.shape}): choose a slice with pixels.")
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    if not (array.dtype in (np.uint8, np.uint16) or array.dtype in (np.float32, np.float64)):
+        raise InputError(
+            f"The {name} has dtype {array.dtype}, which is not supported: convert it to {_SUPPORTED}."
+        )
+    if min(array.shape) < MIN_SIDE:
+        raise InputError(
+            f"The {name} is only {array.shape[0]} x {array.shape[1]} pixels: "
+            f"at least {MIN_SIDE} x {MIN_SIDE} are needed."
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).any():
+        raise InputError(f"The {name} holds no finite value: it is NaN or infinite everywhere.")
+    return array
+
+
+@dataclass(frozen=True)
+class GreyScale:
+    """How the grey values of one slice map to the working range [0, 1].
+
+    Parameters
+    ----------
+    dtype : numpy dtype
+        What results are given back in.
+    low, high : float
+        Grey values that map to 0 and 1: the dtype's own range for integers; for
+        floats the range in use (0 and 1 or 0 and 255 when it fits, else the
+        data's own extremes), so that 8-bit data behave alike in every dtype.
+    """
+
+    dtype: np.dtype[Any]
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> GreyScale:
+        """Return the grey scale that fits `array` (Y, X)."""
+        if array.dtype.kind in "ui":
+            info = np.iinfo(array.dtype)
+            return cls(array.dtype, 0.0, float(info.max))
+        finite = array[np.isfinite(array)]
+        low, high = float(finite.min()), float(finite.max())
+        if low >= 0 and high <= 1:
+            return cls(array.dtype, 0.0, 1.0)
+        if low >= 0 and high <= 255:
+            return cls(array.dtype, 0.0, 255.0)
+        if high <= low:
+            high = low + 1.0
+        return cls(array.dtype, low, high)
+
+    def to_unit(self, array: NDArray[Any]) -> NDArray[np.float32]:
+        """Return `array` as float32 with `low` at 0 and `high` at 1; NaN stays NaN."""
+        scale = np.float32(1.0 / (self.high - self.low))
+        out = array.astype(np.float32)
+        if self.low:
+            out -= np.float32(self.low)
+        out *= scale
+        if array.dtype.kind == "f":
+            out[~np.isfinite(out)] = np.nan
+        return out
+
+    def from_unit(self, unit: NDArray[np.float32]) -> NDArray[Any]:
+        """Return working values as grey values in `dtype`, rounded and clipped for integers."""
+        grey = unit * np.float32(self.high - self.low)
+        if self.low:
+            grey += np.float32(self.low)
+        if self.dtype.kind in "ui":
+            np.rint(grey, out=grey)
+            np.clip(grey, self.low, self.high, out=grey)
+        return grey.astype(self.dtype)
+
+
+def is_constant(array: NDArray[Any]) -> bool:
+    """Tell whether every finite value of `array` is the same."""
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    return finite.size == 0 or bool(finite.min() == finite.max())

@@ -1,0 +1,221 @@
+"""What a fold does to the tissue beside its line: displacement and its exact inverse.
+
+The law is written in the fold's own coordinates: arc length ``t`` along the
+line and distance ``a`` from it, each side on its own (METHOD: Algorithm 1 of
+the paper, made exact).  On side ``s`` a damaged pixel at distance ``a`` shows
+the tissue that lies at ``r = a + u_s(t, a)`` in the clean slice, where
+
+    u_s(t, a) = g_s(t) * phi(decay_s * (a - w1(t)) / g_s(t)),   a > w1(t)
+
+``w1`` is the half width of the dark line, ``g = w2 - w1`` the width that is
+hidden beyond it, and phi falls from 1 with slope -1: linearly to zero for
+``tail = 0`` (the paper), like exp(-x) for ``tail = 1``, in between for values
+in between.  Because decay < 1, ``r`` grows with ``a`` and the inverse exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from sff_napari.folds.curve import Curve, LineCoordinates
+
+MAX_DECAY = 0.9
+"""Largest decay per pixel for which the inverse is well conditioned."""
+
+
+@dataclass(frozen=True)
+class FoldLaw:
+    """Displacement of one fold, on knots along its line.
+
+    Parameters
+    ----------
+    knots : Tensor, (K,)
+        Arc lengths in pixels, increasing.  Values are linear between knots and
+        constant beyond the first and the last.
+    dark : Tensor, (K,)
+        Half width w1 of the dark line, in pixels.
+    gap : Tensor, (2, K)
+        Width g = w2 - w1 >= 0 hidden beyond the dark line, in pixels, on the
+        side of negative (0) and positive (1) distance.
+    decay : Tensor, (2, K)
+        Loss of displacement per pixel of distance, in [0, 0.9], a side.
+    tail : Tensor, (2,)
+        Shape of the fall, from 0 (linear to zero) to 1 (exponential), a side.
+    """
+
+    knots: Tensor
+    dark: Tensor
+    gap: Tensor
+    decay: Tensor
+    tail: Tensor
+
+    @classmethod
+    def uniform(
+        cls,
+        curve: Curve,
+        half_width: float,
+        hidden_half_width: float,
+        decay: float,
+    ) -> FoldLaw:
+        """Return the paper's law: the same everywhere along the line, linear, both sides equal.
+
+        Parameters
+        ----------
+        curve : Curve
+            The centre line.
+        half_width : float
+            w1, in pixels.
+        hidden_half_width : float
+            w2 >= w1, in pixels.
+        decay : float
+            alpha, per pixel.
+        """
+        knots = torch.tensor([0.0, curve.length], dtype=curve.dtype, device=curve.device)
+        ones = torch.ones_like(knots)
+        sides = torch.ones((2, 2), dtype=curve.dtype, device=curve.device)
+        return cls(
+            knots,
+            ones * half_width,
+            sides * (hidden_half_width - half_width),
+            sides * decay,
+            torch.zeros(2, dtype=curve.dtype, device=curve.device),
+        )
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> FoldLaw:
+        """Return the law on another device or in another dtype."""
+        return FoldLaw(*(getattr(self, part.name).to(device, dtype) for part in fields(self)))
+
+    def half_width(self, along: Tensor) -> Tensor:
+        """Return the half width w1 of the dark line at arc lengths, in pixels."""
+        return interpolate(self.knots, self.dark, along)
+
+    def hidden_half_width(self, along: Tensor, side: Tensor) -> Tensor:
+        """Return w2 at arc lengths on sides (bool, True for positive distance), in pixels."""
+        return self.half_width(along) + self._on_side(self.gap, along, side)
+
+    def _on_side(self, values: Tensor, along: Tensor, side: Tensor) -> Tensor:
+        negative = interpolate(self.knots, values[0], along)
+        positive = interpolate(self.knots, values[1], along)
+        return torch.where(side, positive, negative)
+
+    def _terms(self, along: Tensor, side: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        dark = self.half_width(along)
+        gap = self._on_side(self.gap, along, side)
+        decay = self._on_side(self.decay, along, side)
+        tail = torch.where(side, self.tail[1], self.tail[0]).expand_as(along)
+        return dark, gap, decay, tail
+
+    def displacement(self, along: Tensor, distance: Tensor) -> Tensor:
+        """Return how far away the tissue seen at a damaged pixel comes from.
+
+        Parameters
+        ----------
+        along, distance : Tensor, (...)
+            Line coordinates of damaged pixels.
+
+        Returns
+        -------
+        Tensor, (...)
+            u >= 0 in pixels: the clean slice is read at ``distance + sign * u``.
+            Inside the dark line the value at its edge.
+        """
+        dark, gap, decay, tail = self._terms(along, distance > 0)
+        beyond = (distance.abs() - dark).clamp_min(0)
+        return _fall(gap, decay, tail, beyond)
+
+    def is_dark(self, along: Tensor, distance: Tensor) -> Tensor:
+        """Tell which damaged pixels lie on the dark line."""
+        return distance.abs() <= self.half_width(along)
+
+    def is_hidden(self, along: Tensor, distance: Tensor) -> Tensor:
+        """Tell which clean pixels have no source in the damaged slice."""
+        return distance.abs() <= self.hidden_half_width(along, distance > 0)
+
+    def shift(self, along: Tensor, distance: Tensor) -> Tensor:
+        """Return how far towards the line a clean pixel is found in the damaged slice.
+
+        The exact inverse of `displacement` along the normal: closed form where
+        the law is linear, else Newton's method on a monotone function.
+
+        Parameters
+        ----------
+        along, distance : Tensor, (...)
+            Line coordinates of clean pixels.
+
+        Returns
+        -------
+        Tensor, (...)
+            r - a >= 0 in pixels; for hidden pixels the value at the edge of the
+            hidden band, so that the field stays continuous there.
+        """
+        dark, gap, decay, tail = self._terms(along, distance > 0)
+        # s = a - w1 solves s + fall(s) = r - w1 =: target.
+        target = (distance.abs() - dark).clamp_min(0)
+        target = torch.maximum(target, gap)
+        linear = (target - gap) / (1 - decay)
+        linear = torch.where(gap - decay * linear <= 0, target, linear)
+        if bool((tail > 0).any()):
+            s = linear
+            for _ in range(24):
+                value = s + _fall(gap, decay, tail, s) - target
+                slope = 1 - decay * _fall_slope(gap, decay, tail, s)
+                s = (s - value / slope).clamp_min(0)
+            linear = torch.where(tail > 0, s, linear)
+        return target - linear
+
+
+def _fall(gap: Tensor, decay: Tensor, tail: Tensor, beyond: Tensor) -> Tensor:
+    """Return u at `beyond` = a - w1 >= 0."""
+    x = decay * beyond / gap.clamp_min(1e-6)
+    straight = (1 - x).clamp_min(0)
+    if not bool((tail > 0).any()):
+        return gap * straight
+    # phi = straight for tail 0, exp(-x) for tail 1, and (1 - q x)^(1/q) with q = 1 - tail between.
+    q = (1 - tail).clamp_min(1e-3)
+    curved = torch.where(
+        tail >= 0.999, torch.exp(-x), (1 - q * x).clamp_min(0).pow(1 / q)
+    )
+    return gap * torch.where(tail > 0, curved, straight)
+
+
+def _fall_slope(gap: Tensor, decay: Tensor, tail: Tensor, beyond: Tensor) -> Tensor:
+    """Return -phi'(x), in [0, 1], at `beyond` = a - w1 >= 0."""
+    x = decay * beyond / gap.clamp_min(1e-6)
+    q = (1 - tail).clamp_min(1e-3)
+    curved = torch.where(
+        tail >= 0.999, torch.exp(-x), (1 - q * x).clamp_min(0).pow((1 - q) / q)
+    )
+    return torch.where(tail > 0, curved, (x < 1).to(x.dtype))
+
+
+def interpolate(knots: Tensor, values: Tensor, at: Tensor) -> Tensor:
+    """Return `values` (K,) on `knots` (K,) linearly interpolated at `at`, constant beyond."""
+    if len(knots) == 1:
+        return values[0].expand_as(at)
+    at = at.clamp(float(knots[0]), float(knots[-1]))
+    right = torch.searchsorted(knots, at.contiguous(), right=True).clamp_(1, len(knots) - 1)
+    low, high = knots[right - 1], knots[right]
+    share = (at - low) / (high - low)
+    return values[right - 1] + share * (values[right] - values[right - 1])
+
+
+def fold_displacement(law: FoldLaw, at: LineCoordinates) -> Tensor:
+    """Return the backward map of the fold: (dy, dx) from damaged pixels to clean ones.
+
+    ``damaged(x) = clean(x + fold_displacement(x))``; shape (2, ...), in pixels.
+    """
+    u = law.displacement(at.along, at.distance)
+    return torch.where(at.distance > 0, u, -u) * at.normal
+
+
+def unfold_displacement(law: FoldLaw, at: LineCoordinates) -> Tensor:
+    """Return the backward map of the unfolding: (dy, dx) from clean pixels to damaged ones.
+
+    ``clean(x) = damaged(x + unfold_displacement(x))`` outside the hidden band;
+    shape (2, ...), in pixels (METHOD section 2: ``flow = -s * (r - a) * n``).
+    """
+    shift = law.shift(at.along, at.distance)
+    return torch.where(at.distance > 0, -shift, shift) * at.normal
