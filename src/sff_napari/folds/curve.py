@@ -264,7 +264,9 @@ def _sample_spline(
     parameter = np.concatenate([[0.0], np.cumsum(np.sqrt(chords))])
     spline = CubicSpline(parameter, points, bc_type="natural")
     fine = np.unique(
-        np.concatenate([np.linspace(parameter[0], parameter[-1], int(8 * chords.sum()) + 65), parameter])
+        np.concatenate(
+            [np.linspace(parameter[0], parameter[-1], int(8 * chords.sum()) + 65), parameter]
+        )
     )
     speed = np.linalg.norm(spline(fine, 1), axis=1)
     arc = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * np.diff(fine))])

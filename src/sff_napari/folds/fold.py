@@ -67,7 +67,8 @@ class Fold:
             object.__setattr__(self, "score", score)
         if self.source not in get_args(FoldSource):
             raise FoldError(
-                f"The fold's source is {self.source!r}: use one of {', '.join(get_args(FoldSource))}."
+                f"The fold's source is {self.source!r}: "
+                f"use one of {', '.join(get_args(FoldSource))}."
             )
 
     @property
@@ -125,9 +126,13 @@ class Fold:
         """
         return replace(
             self,
-            vertices=[((y + 0.5) * factor - 0.5, (x + 0.5) * factor - 0.5) for y, x in self.vertices],
+            vertices=[
+                ((y + 0.5) * factor - 0.5, (x + 0.5) * factor - 0.5) for y, x in self.vertices
+            ],
             half_width=self.half_width * factor,
-            half_widths=None if self.half_widths is None else [w * factor for w in self.half_widths],
+            half_widths=None
+            if self.half_widths is None
+            else [w * factor for w in self.half_widths],
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,8 +15,10 @@ in between.  Because decay < 1, ``r`` grows with ``a`` and the inverse exists.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,6 +84,59 @@ class FoldLaw:
             sides * (hidden_half_width - half_width),
             sides * decay,
             torch.zeros(2, dtype=curve.dtype, device=curve.device),
+        )
+
+    def with_dark_line(
+        self, along: Sequence[float] | np.ndarray, half_widths: Sequence[float], hidden_half_width: float
+    ) -> FoldLaw:
+        """Return the law with w1 varying along the line and w2 as given, both sides equal.
+
+        Parameters
+        ----------
+        along : (N,)
+            Arc lengths at which the half widths hold, px.
+        half_widths : (N,)
+            w1 there, px.
+        hidden_half_width : float
+            w2, px, at least the largest w1.
+        """
+        knots = self.knots.new_tensor([float(t) for t in along])
+        dark = self.knots.new_tensor([float(w) for w in half_widths])
+        gap = (hidden_half_width - dark).expand(2, -1)
+        decay = self.decay[:, :1].expand(2, len(knots))
+        return FoldLaw(knots, dark, gap, decay, self.tail)
+
+    def with_ends(self, curve: Curve, shape: tuple[int, int]) -> FoldLaw:
+        """Return the law tapered to nothing where the line ends inside a slice (Y, X).
+
+        An end counts as inside when it lies farther from the border than the
+        dark line is wide; there the displacement fades over the last
+        150 px of the line (or a third of it) and the line stops.
+        """
+        inside = ends_inside(curve, self, shape)
+        if not any(inside):
+            return self
+        count = max(16, int(curve.length / 8))
+        inner = torch.linspace(0, curve.length, count, dtype=self.knots.dtype, device=self.knots.device)
+        reach = min(150.0, curve.length / 3)
+        taper = torch.ones_like(inner)
+        for is_inside, from_end in zip(inside, (inner, curve.length - inner), strict=True):
+            if is_inside:
+                x = (from_end / reach).clamp(0, 1)
+                taper = torch.minimum(taper, x * x * (3 - 2 * x))
+        kept = self.knots.new_tensor([0.0 if is_inside else 1.0 for is_inside in inside])
+        step = 1e-2
+
+        def with_rims(values: Tensor, rims: Tensor) -> Tensor:
+            return torch.cat([values[..., :1] * rims[0], values, values[..., -1:] * rims[1]], dim=-1)
+
+        dark = interpolate(self.knots, self.dark, inner)
+        gap = torch.stack([interpolate(self.knots, side, inner) for side in self.gap]) * taper
+        decay = torch.stack([interpolate(self.knots, side, inner) for side in self.decay])
+        knots = torch.cat([inner[:1] - step, inner, inner[-1:] + step])
+        rims = torch.ones_like(kept)
+        return FoldLaw(
+            knots, with_rims(dark, kept), with_rims(gap, kept), with_rims(decay, rims), self.tail
         )
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> FoldLaw:
@@ -175,9 +230,7 @@ def _fall(gap: Tensor, decay: Tensor, tail: Tensor, beyond: Tensor) -> Tensor:
         return gap * straight
     # phi = straight for tail 0, exp(-x) for tail 1, and (1 - q x)^(1/q) with q = 1 - tail between.
     q = (1 - tail).clamp_min(1e-3)
-    curved = torch.where(
-        tail >= 0.999, torch.exp(-x), (1 - q * x).clamp_min(0).pow(1 / q)
-    )
+    curved = torch.where(tail >= 0.999, torch.exp(-x), (1 - q * x).clamp_min(0).pow(1 / q))
     return gap * torch.where(tail > 0, curved, straight)
 
 
@@ -185,10 +238,18 @@ def _fall_slope(gap: Tensor, decay: Tensor, tail: Tensor, beyond: Tensor) -> Ten
     """Return -phi'(x), in [0, 1], at `beyond` = a - w1 >= 0."""
     x = decay * beyond / gap.clamp_min(1e-6)
     q = (1 - tail).clamp_min(1e-3)
-    curved = torch.where(
-        tail >= 0.999, torch.exp(-x), (1 - q * x).clamp_min(0).pow((1 - q) / q)
-    )
+    curved = torch.where(tail >= 0.999, torch.exp(-x), (1 - q * x).clamp_min(0).pow((1 - q) / q))
     return torch.where(tail > 0, curved, (x < 1).to(x.dtype))
+
+
+def ends_inside(curve: Curve, law: FoldLaw, shape: tuple[int, int]) -> tuple[bool, bool]:
+    """Tell which ends of a line lie inside a slice (Y, X), clear of its border."""
+    ends, _ = curve.at(torch.tensor([0.0, curve.length], dtype=curve.dtype, device=curve.device))
+    result = []
+    for y, x, width in zip(ends[0].tolist(), ends[1].tolist(), law.dark[[0, -1]].tolist(), strict=True):
+        margin = min(y, x, shape[0] - 1 - y, shape[1] - 1 - x)
+        result.append(margin > max(2 * width, 8.0))
+    return result[0], result[1]
 
 
 def interpolate(knots: Tensor, values: Tensor, at: Tensor) -> Tensor:
