@@ -116,7 +116,7 @@ class RealisticRanges:
     bow: float = 0.05
     wiggle: float = 0.008
     inside_end: float = 0.3
-    knot_spacing: float = 130.0
+    knot_spacing: float = 220.0
 
 
 def random_realistic(
