@@ -58,7 +58,8 @@ def as_slice(image: Any, name: str = "image") -> NDArray[Any]:
         array = array.astype(np.float32)
     if not (array.dtype in (np.uint8, np.uint16) or array.dtype in (np.float32, np.float64)):
         raise InputError(
-            f"The {name} has dtype {array.dtype}, which is not supported: convert it to {_SUPPORTED}."
+            f"The {name} has dtype {array.dtype}, which is not supported: "
+            f"convert it to {_SUPPORTED}."
         )
     if min(array.shape) < MIN_SIDE:
         raise InputError(

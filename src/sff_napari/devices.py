@@ -14,9 +14,11 @@ def available_devices() -> list[str]:
     """Return the names `choose_device` accepts here, best first, e.g. ``["cuda", "cpu"]``."""
     names = []
     if torch.cuda.is_available():
-        names += ["cuda"] if torch.cuda.device_count() == 1 else [
-            f"cuda:{i}" for i in range(torch.cuda.device_count())
-        ]
+        names += (
+            ["cuda"]
+            if torch.cuda.device_count() == 1
+            else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        )
     if torch.backends.mps.is_available():
         names.append("mps")
     return [*names, "cpu"]
@@ -48,7 +50,8 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     index_ok = chosen.type != "cuda" or (chosen.index or 0) < max(torch.cuda.device_count(), 1)
     if chosen.type not in present or not index_ok:
         raise InputError(
-            f"This machine has no device {str(device)!r}: use one of {', '.join(available_devices())}."
+            f"This machine has no device {str(device)!r}: "
+            f"use one of {', '.join(available_devices())}."
         )
     return chosen
 

@@ -1,0 +1,229 @@
+"""Writing files and folders so that a reader sees all of the old or all of the new.
+
+What is being written lies beside its target under a hidden name until it is
+complete and on the disk; then one rename puts it in place.  A kill at any
+moment leaves the target as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from sff_napari.errors import StackError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space or choose another place",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another place",
+    errno.EACCES: "there is no permission for it: choose another place or change its rights",
+    errno.EPERM: "the system does not permit it: choose another place or change its rights",
+    errno.EROFS: "the disk is read-only: choose another place",
+    errno.ENOENT: "its folder does not exist: create it first",
+    errno.ENOTDIR: "a part of its path is a file, not a folder: choose another place",
+    errno.ENAMETOOLONG: "its name is too long: choose a shorter one",
+}
+
+
+def explain(error: OSError, path: str | os.PathLike[str], doing: str = "written") -> StackError:
+    """Return `error` as one sentence a person can act on.
+
+    Parameters
+    ----------
+    error : OSError
+        What the system said.
+    path : path-like
+        The file or folder the user named.
+    doing : str
+        What could not be done with it, e.g. ``"written"`` or ``"read"``.
+    """
+    if isinstance(error, StackError):
+        return error
+    reason = _REASONS.get(error.errno or 0)
+    if reason is None:
+        reason = (error.strerror or str(error) or "the system gives no reason").rstrip(".")
+    return StackError(f"{os.fspath(path)} could not be {doing}: {reason}.")
+
+
+def partial_name(path: Path) -> Path:
+    """Return the hidden sibling of `path` that holds it while it is written."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a name to write a file under; it becomes `path` when the block ends well.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write; replaced if it exists.
+
+    Yields
+    ------
+    Path
+        A name in the same folder.  The file is removed when the block fails.
+
+    Raises
+    ------
+    StackError
+        If the file cannot be written: no space, no permission, no folder.
+    """
+    target = Path(path)
+    partial = partial_name(target)
+    try:
+        if target.is_dir():
+            raise StackError(f"{target} could not be written: it is a folder, not a file.")
+        yield partial
+        _sync(partial)
+        partial.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise explain(error, target) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a binary file that becomes `path` when the block ends well.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write; replaced if it exists.
+
+    Yields
+    ------
+    binary file
+        Open for writing.
+
+    Raises
+    ------
+    StackError
+        If the file cannot be written: no space, no permission, no folder.
+    """
+    with atomic_path(path) as partial, partial.open("xb") as file:
+        yield file
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to `path` atomically.
+
+    Raises
+    ------
+    StackError
+        If the file cannot be written: no space, no permission, no folder.
+    """
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as readable JSON to `path` atomically.
+
+    Raises
+    ------
+    StackError
+        If the file cannot be written: no space, no permission, no folder.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_bytes(path, text.encode("utf-8"))
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a folder to fill; it becomes `path` when the block ends well.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder to make.
+    overwrite : bool
+        Whether an existing file or folder at `path` is replaced.  It stays
+        untouched until the new one is complete.
+
+    Yields
+    ------
+    Path
+        A new, empty folder beside `path`, removed when the block fails.
+
+    Raises
+    ------
+    StackError
+        If `path` exists and may not be replaced, or cannot be written.
+    """
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise StackError(
+            f"{target} exists already: choose another name, or ask for it to be overwritten."
+        )
+    partial = partial_name(target)
+    try:
+        partial.mkdir()
+        yield partial
+        _sync_tree(partial)
+        _swap(partial, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise explain(error, target) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put `new` in the place of `target`, which goes only once `new` is there."""
+    if not target.exists():
+        new.rename(target)
+        return
+    old = partial_name(target)
+    target.rename(old)
+    try:
+        new.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    if old.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Make sure a file's content is on the disk, not only in the system's memory."""
+    # Windows only flushes files that are open for writing.
+    handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a rename in `path` last, where the system can."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Make sure every file below `folder` is on the disk."""
+    if hasattr(os, "sync"):
+        # One call instead of one for each of thousands of chunks.
+        os.sync()
+        return
+    for file in folder.rglob("*"):
+        if file.is_file():
+            _sync(file)

@@ -1,0 +1,43 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+# Before any Qt binding is loaded: without a display and without Xvfb, Qt draws into memory.
+if (
+    sys.platform.startswith("linux")
+    and not os.environ.get("DISPLAY")
+    and not os.environ.get("WAYLAND_DISPLAY")
+    and shutil.which("Xvfb") is None
+):
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("default", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def find_data_folder() -> Path | None:
+    """Return the folder with real EM stacks, or None."""
+    root = Path(__file__).resolve().parent.parent
+    named = os.environ.get("SFF_NAPARI_DATA")
+    for place in [Path(named)] if named else [root.parent / "shared" / "data"]:
+        if place.is_dir():
+            return place
+    return None
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Return the folder with real EM stacks; skip where there is none."""
+    folder = find_data_folder()
+    if folder is None:
+        pytest.skip("needs real EM stacks: name their folder in SFF_NAPARI_DATA")
+    return folder

@@ -1,0 +1,40 @@
+"""The core and its commands work without a viewer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+VIEWER = {"napari", "npe2", "qtpy", "magicgui", "PyQt5", "PyQt6", "PySide6", "superqt", "vispy"}
+
+
+def _loaded_after(code: str) -> set[str]:
+    program = f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_no_module_of_the_core_loads_the_viewer() -> None:
+    loaded = _loaded_after(
+        "import importlib, pkgutil, sff_napari\n"
+        "for found in pkgutil.walk_packages(sff_napari.__path__, 'sff_napari.',\n"
+        "        onerror=lambda name: sys.exit(name)):\n"
+        "    if not found.name.startswith(('sff_napari.napari_plugin', 'sff_napari.__main__')):\n"
+        "        importlib.import_module(found.name)\n"
+        "assert 'sff_napari.folds.fold' in importlib.sys.modules"
+    )
+    assert "torch" in loaded
+    assert not loaded & VIEWER
+
+
+def test_importing_the_package_is_cheap() -> None:
+    assert not _loaded_after("import sff_napari") & {"torch", "numpy", "zarr", *VIEWER}
+
+
+def test_every_public_name_resolves() -> None:
+    import sff_napari
+
+    for name in sff_napari.__all__:
+        assert getattr(sff_napari, name) is not None
