@@ -1,1 +1,8 @@
+"""The paper's three networks and their weights."""
 
+from sff_napari.networks.fusion import FusionNetwork
+from sff_napari.networks.interpolation import InterpolationNetwork
+from sff_napari.networks.local_convolution import local_convolution
+from sff_napari.networks.unfolding import UnfoldingNetwork
+
+__all__ = ["FusionNetwork", "InterpolationNetwork", "UnfoldingNetwork", "local_convolution"]

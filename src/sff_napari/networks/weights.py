@@ -1,0 +1,275 @@
+"""Weights on disk: safetensors with what they are, made from what, and how good.
+
+A file holds the tensors of one network (floating point, half precision where
+that is safe) and, in its header, text fields: format, kind, width,
+architecture, package version, data, seed, scores and a SHA-256 of the tensors.
+Three files named ``interpolation.safetensors``, ``unfolding.safetensors`` and
+``fusion.safetensors`` in one folder are a set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, overload
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+import sff_napari
+from sff_napari.errors import InputError, WeightsError
+from sff_napari.io_atomic import write_bytes
+from sff_napari.networks.fusion import FusionNetwork
+from sff_napari.networks.interpolation import InterpolationNetwork
+from sff_napari.networks.unfolding import UnfoldingNetwork
+
+Kind = Literal["interpolation", "unfolding", "fusion"]
+Network = InterpolationNetwork | UnfoldingNetwork | FusionNetwork
+NETWORKS: dict[str, type[Network]] = {
+    "interpolation": InterpolationNetwork,
+    "unfolding": UnfoldingNetwork,
+    "fusion": FusionNetwork,
+}
+FORMAT = "sff-napari-weights"
+ARCHITECTURE = "1"
+"""Raised whenever a network changes so that older weights no longer fit."""
+BUNDLED = Path(sff_napari.__file__).parent / "weights"
+"""Folder of the weights that come with the package."""
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What a weights file says about itself.
+
+    Parameters
+    ----------
+    kind : {"interpolation", "unfolding", "fusion"}
+        The network.
+    width : float
+        Its width multiplier.
+    data : str
+        What it was trained on.
+    seed : int
+        Seed of the training.
+    scores : mapping of str to float
+        Validation scores.
+    architecture, version : str
+        Of the networks and of the package that wrote the file.
+    sha256 : str
+        Of the tensors; empty until the file is written.
+    """
+
+    kind: str
+    width: float
+    data: str = ""
+    seed: int = 0
+    scores: Mapping[str, float] = field(default_factory=dict)
+    architecture: str = ARCHITECTURE
+    version: str = sff_napari.__version__
+    sha256: str = ""
+
+    def _to_header(self, sha256: str) -> dict[str, str]:
+        return {
+            "format": FORMAT,
+            "kind": self.kind,
+            "width": repr(float(self.width)),
+            "architecture": self.architecture,
+            "version": self.version,
+            "data": self.data,
+            "seed": str(self.seed),
+            "scores": json.dumps(dict(self.scores), sort_keys=True),
+            "sha256": sha256,
+        }
+
+
+def save_weights(
+    path: str | Path, network: nn.Module, info: WeightsInfo, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write the weights of a network, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write.
+    network : Module
+        One of the three networks.
+    info : WeightsInfo
+        Goes into the header; its sha256 is computed here.
+    dtype : torch.dtype
+        Of the convolution weights on disk.  The statistics of batch norm stay
+        float32: half precision cannot hold their range.
+
+    Raises
+    ------
+    WeightsError
+        If a weight is not finite in `dtype`.
+    StackError
+        If the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, value in _own_state(network).items():
+        kept = torch.float32 if "running_" in name else dtype
+        tensors[name] = value.detach().to("cpu", kept).contiguous()
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise WeightsError(
+                f"The {info.kind} weights are not finite ({name}): the training diverged; "
+                "use a smaller learning rate."
+            )
+    write_bytes(path, save(tensors, metadata=info._to_header(_sha256(tensors))))
+
+
+@overload
+def load(
+    kind: Literal["interpolation"], path: str | Path | None = None, device: Any = "cpu"
+) -> InterpolationNetwork: ...
+@overload
+def load(
+    kind: Literal["unfolding"], path: str | Path | None = None, device: Any = "cpu"
+) -> UnfoldingNetwork: ...
+@overload
+def load(
+    kind: Literal["fusion"], path: str | Path | None = None, device: Any = "cpu"
+) -> FusionNetwork: ...
+def load(kind: Kind, path: str | Path | None = None, device: torch.device | str = "cpu") -> Network:
+    """Return a network with its weights, ready for use.
+
+    Parameters
+    ----------
+    kind : {"interpolation", "unfolding", "fusion"}
+        The network.
+    path : str or Path, optional
+        A weights file, or a folder with a set; the weights that come with the
+        package if not given.
+    device : torch.device or str
+        Where the network goes.
+
+    Returns
+    -------
+    InterpolationNetwork, UnfoldingNetwork or FusionNetwork
+        float32, in evaluation mode, without gradients.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind.
+    WeightsError
+        If the file is missing, damaged or made for another network.
+    """
+    file = _file_of(kind, path)
+    tensors, info = _read(file, kind)
+    try:
+        network = NETWORKS[kind](info.width)
+        wanted = _own_state(network)
+        fits = wanted.keys() == tensors.keys() and all(
+            wanted[name].shape == tensors[name].shape for name in wanted
+        )
+    except InputError:
+        fits = False
+    if not fits:
+        raise WeightsError(
+            f"The weights in {file} do not fit the {kind} network of this version: "
+            "use weights made for it, or train again with sff-napari-train."
+        )
+    network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
+    network.requires_grad_(False)
+    return network.eval().to(device)
+
+
+def info(kind: Kind, path: str | Path | None = None) -> WeightsInfo:
+    """Return what a weights file says about itself; parameters and errors as in `load`."""
+    return _read(_file_of(kind, path), kind)[1]
+
+
+def digest(kind: Kind, path: str | Path | None = None) -> str:
+    """Return the SHA-256 of the weights, to record which ones made a result.
+
+    Parameters and errors as in `load`; 64 hexadecimal digits that depend on the
+    tensors alone, not on the header.
+    """
+    return info(kind, path).sha256
+
+
+def _own_state(network: nn.Module) -> dict[str, Tensor]:
+    """Return the state that matters: batch norm's counter of batches is not used here."""
+    return {
+        name: value
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def _file_of(kind: str, path: str | Path | None) -> Path:
+    if kind not in get_args(Kind):
+        raise InputError(f"There is no network {kind!r}: use one of {', '.join(get_args(Kind))}.")
+    place = BUNDLED if path is None else Path(path)
+    file = place / f"{kind}.safetensors" if place.is_dir() or path is None else place
+    if file.is_file():
+        return file
+    if path is None:
+        raise WeightsError(
+            f"This installation has no {kind} weights: reinstall sff-napari, "
+            "or give the folder of weights made by sff-napari-train."
+        )
+    raise WeightsError(
+        f"There are no {kind} weights at {file}: give a .safetensors file "
+        "or a folder that holds it."
+    )
+
+
+def _read(file: Path, kind: str) -> tuple[dict[str, Tensor], WeightsInfo]:
+    try:
+        with safe_open(file, framework="pt") as handle:
+            header = handle.metadata() or {}
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"The weights file {file} is damaged or not a safetensors file: "
+            "copy or download it again."
+        ) from error
+    if header.get("format") != FORMAT:
+        raise WeightsError(
+            f"The file {file} was not written by sff-napari-train: it holds other weights."
+        )
+    if header.get("kind") != kind:
+        raise WeightsError(
+            f"The file {file} holds the {header.get('kind')} network, not the {kind} network."
+        )
+    if header.get("architecture") != ARCHITECTURE:
+        raise WeightsError(
+            f"The weights in {file} are for version {header.get('architecture')} of the networks, "
+            f"this package has version {ARCHITECTURE}: use weights made for it, or train again."
+        )
+    if header.get("sha256") != _sha256(tensors):
+        raise WeightsError(
+            f"The weights in {file} are not what was written (checksum differs): "
+            "copy or download the file again."
+        )
+    try:
+        found = WeightsInfo(
+            kind=kind,
+            width=float(header["width"]),
+            data=header.get("data", ""),
+            seed=int(header.get("seed", "0")),
+            scores=json.loads(header.get("scores", "{}")),
+            architecture=ARCHITECTURE,
+            version=header.get("version", ""),
+            sha256=header["sha256"],
+        )
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"The header of the weights file {file} cannot be read.") from error
+    return tensors, found
+
+
+def _sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Return a SHA-256 of names, types, shapes and values."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(value.view(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
