@@ -2,7 +2,6 @@
 
 from sff_napari.networks.fusion import FusionNetwork
 from sff_napari.networks.interpolation import InterpolationNetwork
-from sff_napari.networks.local_convolution import local_convolution
 from sff_napari.networks.unfolding import UnfoldingNetwork
 
-__all__ = ["FusionNetwork", "InterpolationNetwork", "UnfoldingNetwork", "local_convolution"]
+__all__ = ["FusionNetwork", "InterpolationNetwork", "UnfoldingNetwork"]
