@@ -1,0 +1,92 @@
+"""All uses of private napari interfaces, in one place."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+
+def is_drawing(layer: Any) -> bool:
+    """Tell whether a shape of a Shapes layer is being drawn right now."""
+    return bool(getattr(layer, "_is_creating", False))
+
+
+def finish_drawing(layer: Any) -> None:
+    """End the shape that is being drawn, as the Escape key does."""
+    with suppress(AttributeError):
+        layer._finish_drawing()
+
+
+def qt_window(viewer: Any) -> Any | None:
+    """Return the Qt main window of a viewer, or None without one."""
+    with suppress(AttributeError, RuntimeError):
+        return viewer.window._qt_window
+    return None
+
+
+def focus_canvas(viewer: Any) -> None:
+    """Give the keyboard back to the canvas, so that napari's keys work after a click."""
+    with suppress(AttributeError, RuntimeError):
+        viewer.window._qt_viewer.canvas.native.setFocus()
+
+
+def theme_colours(viewer: Any) -> dict[str, str]:
+    """Return the hex colours ``text``, ``warning``, ``error`` and ``current`` of the theme."""
+    fallback = {"text": "#888888", "warning": "#e3b617", "error": "#c0392b", "current": "#3a86c8"}
+    try:
+        from napari.utils.theme import get_theme
+
+        theme = get_theme(viewer.theme)
+        return {name: getattr(theme, name).as_hex() for name in fallback}
+    except (AttributeError, ImportError, KeyError, ValueError):
+        return fallback
+
+
+def edge_widths(layer: Any, widths: dict[int, float]) -> None:
+    """Set the line widths of some shapes without touching the others."""
+    view = getattr(layer, "_data_view", None)
+    if view is None or not hasattr(view, "update_edge_width"):
+        every = list(layer.edge_width)
+        for i, width in widths.items():
+            every[i] = width
+        layer.edge_width = every
+        return
+    for i, width in widths.items():
+        view.update_edge_width(i, width)
+    layer.refresh(extent=False)
+
+
+def edge_colours(layer: Any, colours: dict[int, Any]) -> None:
+    """Set the line colours of some shapes without touching the others."""
+    import numpy as np
+
+    view = getattr(layer, "_data_view", None)
+    if view is None or not hasattr(view, "update_edge_color"):
+        every = np.array(layer.edge_color)
+        for i, colour in colours.items():
+            every[i] = colour
+        layer.edge_color = every
+        return
+    for i, colour in colours.items():
+        view.update_edge_color(i, np.asarray(colour, dtype=np.float32))
+    if colours:
+        layer.refresh(extent=False)
+
+
+def set_vertices(layer: Any, index: int, vertices: Any) -> None:
+    """Replace the points of one shape in place; its features and colours stay."""
+    from napari.layers.shapes._shapes_models import Path
+
+    layer._data_view.edit(index, vertices, new_type=Path)
+    layer.refresh()
+
+
+def register_plugin_settings(plugin: str) -> Any | None:
+    """Return napari's settings of a plugin, or None where this napari has none."""
+    try:
+        from napari.settings import get_plugin_settings
+    except ImportError:
+        return None
+    with suppress(KeyError, ValueError, AttributeError):
+        return get_plugin_settings(plugin)
+    return None

@@ -1,0 +1,120 @@
+"""A whole stack that shows something else on some of its slices, read lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sff_napari.sessions.records import Index
+
+LookUp = Callable[[Index], NDArray[Any] | None]
+
+
+class PatchedStack:
+    """An array-like of shape (..., Y, X) or (..., Y, X, C) for an image layer.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Its shape.
+    dtype : numpy dtype
+        Its data type.
+    look_up : callable
+        Gives the plane (Y, X) or (Y, X, C) of a slice, or None.
+    base : array_like, optional
+        What the other slices show; `fill` without it.
+    fill : number
+        Value of the other slices when there is no base.
+    channels : int
+        Number of trailing colour channels; 0 for grey.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: Any,
+        look_up: LookUp,
+        base: Any = None,
+        fill: float = 0,
+        channels: int = 0,
+    ) -> None:
+        self.shape = (*shape, channels) if channels else tuple(shape)
+        self.dtype = np.dtype(dtype)
+        self._look_up = look_up
+        self._base = base
+        self._fill = fill
+        self._inner = 3 if channels else 2
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        outer, inner = self._split(key)
+        for axis, part in enumerate(outer):
+            if isinstance(part, slice | list | np.ndarray):
+                if isinstance(part, slice):
+                    places = list(range(*part.indices(self.shape[axis])))
+                else:
+                    places = [int(i) for i in np.asarray(part).ravel()]
+                planes = [self[(*outer[:axis], i, *outer[axis + 1 :], *inner)] for i in places]
+                if not planes:
+                    rest = self._plane((0,) * len(outer), inner).shape
+                    return np.empty((0, *rest), dtype=self.dtype)
+                return np.stack(planes)
+        index = tuple(
+            int(i) + (n if int(i) < 0 else 0) for i, n in zip(outer, self.shape, strict=False)
+        )
+        return self._plane(index, inner)
+
+    def _split(self, key: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        key = key if isinstance(key, tuple) else (key,)
+        if any(part is Ellipsis for part in key):
+            at = next(i for i, part in enumerate(key) if part is Ellipsis)
+            missing = self.ndim - len(key) + 1
+            key = (*key[:at], *(slice(None),) * missing, *key[at + 1 :])
+        key = (*key, *(slice(None),) * (self.ndim - len(key)))
+        count = self.ndim - self._inner
+        return key[:count], key[count:]
+
+    def _plane(self, index: Index, inner: tuple[Any, ...]) -> NDArray[Any]:
+        plane = self._look_up(index)
+        if plane is not None:
+            return np.asarray(plane[inner])
+        if self._base is not None:
+            return np.asarray(self._base[(*index, *inner)])
+        empty = np.broadcast_to(np.asarray(self._fill, self.dtype), self.shape[-self._inner :])
+        return np.array(empty[inner])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        whole = self[(slice(None),) * self.ndim]
+        return whole if dtype is None else whole.astype(dtype)
+
+
+def shrink(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Return a plane (Y, X) as the mean of blocks, cut or padded to a coarser `shape`."""
+    height, width = plane.shape
+    fy, fx = max(1, round(height / shape[0])), max(1, round(width / shape[1]))
+    padded = np.pad(
+        plane[: shape[0] * fy, : shape[1] * fx],
+        ((0, max(0, shape[0] * fy - height)), (0, max(0, shape[1] * fx - width))),
+        mode="edge",
+    )
+    blocks = padded.reshape(shape[0], fy, shape[1], fx).mean(axis=(1, 3))
+    return (
+        blocks.astype(plane.dtype)
+        if plane.dtype.kind == "f"
+        else np.rint(blocks).astype(plane.dtype)
+    )

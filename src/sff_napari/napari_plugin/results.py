@@ -1,0 +1,202 @@
+"""Layers that show results: restored, flow, reference, unfolded, synthesised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sff_napari.napari_plugin.flow_view import arrows, colours_of
+from sff_napari.napari_plugin.patched import PatchedStack, shrink
+from sff_napari.napari_plugin.store import ResultStore
+from sff_napari.sessions.records import Index
+
+if TYPE_CHECKING:
+    from napari import Viewer
+    from napari.layers import Layer
+
+    from sff_napari.napari_plugin.source import ImageSource
+
+RESTORED = "restored"
+EXTRA = ("reference", "unfolded", "synthesised", "flow", "flow colours")
+MARK = "sff_napari_result"
+
+
+class ResultLayers:
+    """The result layers of one stack in one viewer; main thread only.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where they are shown.
+    source : ImageSource
+        The stack; layers get its scale, translate, units and axis labels.
+    store : ResultStore
+        The results.
+    """
+
+    def __init__(self, viewer: Viewer, source: ImageSource, store: ResultStore) -> None:
+        self.viewer = viewer
+        self.source = source
+        self.store = store
+        self.wanted: set[str] = {"synthesised", "flow"}
+        self.layers: dict[str, Layer] = {}
+
+    def layer(self, name: str) -> Any | None:
+        """Return a result layer that is in the viewer, or None."""
+        layer = self.layers.get(name)
+        return layer if layer is not None and layer in self.viewer.layers else None
+
+    def update(self, index: Index) -> None:
+        """Show what the store holds after the result of slice `index` changed."""
+        if not len(self.store):
+            for layer in list(self.layers):
+                self._refresh(layer)
+            return
+        if self.layer(RESTORED) is None:
+            self._add(RESTORED)
+        else:
+            self._refresh(RESTORED)
+        for name in EXTRA:
+            if name not in self.wanted:
+                continue
+            if self.layer(name) is None:
+                self._add(name)
+            elif name == "flow":
+                self._update_arrows()
+            else:
+                self._refresh(name)
+
+    def want(self, names: set[str]) -> None:
+        """Choose which layers beside `restored` there are; the others are removed."""
+        self.wanted = set(names)
+        for name in EXTRA:
+            layer = self.layer(name)
+            if name not in names and layer is not None:
+                self.viewer.layers.remove(layer)
+                self.layers.pop(name)
+        if len(self.store):
+            self.update(())
+
+    def overlays(self) -> list[Any]:
+        """Return every result layer in the viewer."""
+        return [layer for name in (RESTORED, *EXTRA) if (layer := self.layer(name)) is not None]
+
+    def detach(self) -> None:
+        """Remove the layers from the viewer."""
+        for layer in self.overlays():
+            self.viewer.layers.remove(layer)
+        self.layers.clear()
+
+    def _refresh(self, name: str) -> None:
+        layer = self.layer(name)
+        if layer is not None:
+            layer.refresh(extent=False)
+
+    def _add(self, name: str) -> None:
+        from napari.layers import Image, Vectors
+
+        source = self.source
+        common = {"name": name, "metadata": {MARK: name}, **source.alike()}
+        layer: Layer
+        if name == RESTORED:
+            layer = self._restored_layer(common)
+        elif name == "flow":
+            data, colours = arrows(self.store, source)
+            layer = Vectors(
+                data,
+                ndim=source.ndim,
+                edge_color=colours if len(data) else "white",
+                edge_width=max(1.0, max(source.plane) / 400),
+                vector_style="arrow",
+                visible=False,
+                **common,
+            )
+        elif name == "flow colours":
+            stack = PatchedStack(
+                source.shape,
+                np.uint8,
+                lambda i: None if (f := self._array(i, "flow")) is None else colours_of(f),
+                channels=4,
+            )
+            layer = Image(stack, rgb=True, opacity=0.6, visible=False, **common)
+        else:
+            layer = self._extra_image(name, common)
+        self.layers[name] = layer
+        self._place(layer, name)
+
+    def _restored_layer(self, common: dict[str, Any]) -> Layer:
+        from napari.layers import Image
+
+        source = self.source
+        levels = [
+            PatchedStack(level.shape, source.dtype, self._restored_at(i), base=level)
+            for i, level in enumerate(source.levels)
+        ]
+        return Image(
+            levels if len(levels) > 1 else levels[0],
+            multiscale=len(levels) > 1,
+            contrast_limits=source.layer.contrast_limits,
+            colormap=source.layer.colormap,
+            gamma=source.layer.gamma,
+            **common,
+        )
+
+    def _restored_at(self, level: int) -> Any:
+        shape = tuple(int(n) for n in self.source.levels[level].shape[-2:])
+
+        def look_up(index: Index) -> Any:
+            plane = self.store.shown(index)
+            if plane is None or level == 0:
+                return plane
+            return shrink(plane, (shape[0], shape[1]))
+
+        return look_up
+
+    def _array(self, index: Index, key: str) -> Any:
+        result = self.store.get(index)
+        if result is None or result.state == "rejected":
+            return None
+        return self.store.array(index, key)
+
+    def _extra_image(self, name: str, common: dict[str, Any]) -> Layer:
+        from napari.layers import Image
+
+        source = self.source
+        grey = name == "reference"
+        stack = PatchedStack(
+            source.shape, source.dtype if grey else np.float32, lambda i: self._array(i, name)
+        )
+        if name == "synthesised":
+            look: dict[str, Any] = {
+                "colormap": "magenta",
+                "contrast_limits": (0, 1),
+                "blending": "additive",
+                "opacity": 0.5,
+            }
+        else:
+            look = {
+                "colormap": source.layer.colormap,
+                "contrast_limits": source.layer.contrast_limits,
+            }
+        return Image(stack, visible=False, multiscale=False, **look, **common)
+
+    def _place(self, layer: Layer, name: str) -> None:
+        """Add a layer just above the stack, below the fold lines, and keep the selection."""
+        layers = self.viewer.layers
+        active = layers.selection.active
+        at = layers.index(self.source.layer) + 1 if self.source.layer in layers else len(layers)
+        if name != RESTORED:
+            restored = self.layer(RESTORED)
+            at = layers.index(restored) + 1 if restored is not None else at
+        layers.insert(at, layer)
+        layers.selection.active = active
+
+    def _update_arrows(self) -> None:
+        layer = self.layer("flow")
+        if layer is None:
+            return
+        data, colours = arrows(self.store, self.source)
+        layer.data = data
+        if len(data):
+            layer.edge_color = colours

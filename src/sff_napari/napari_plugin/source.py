@@ -1,0 +1,151 @@
+"""An image layer as a stack of slices, whatever its array type and axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sff_napari.errors import InputError
+from sff_napari.sessions.records import Index
+
+if TYPE_CHECKING:
+    from napari import Viewer
+    from napari.layers import Image
+
+
+class ImageSource:
+    """The slices of an image layer: (Y, X) are its last two axes.
+
+    Parameters
+    ----------
+    layer : napari Image layer
+        NumPy, dask, zarr or multiscale; at least two axes; not RGB.
+    slice_axis : int, optional
+        The axis that counts slices; the third from the end if not given.
+
+    Raises
+    ------
+    InputError
+        If the layer cannot be a stack of grey slices.
+    """
+
+    def __init__(self, layer: Image, slice_axis: int | None = None) -> None:
+        if layer.rgb:
+            raise InputError(
+                f"The layer '{layer.name}' is a colour image: choose or make a grey one."
+            )
+        if layer.ndim < 2:
+            raise InputError(f"The layer '{layer.name}' has one axis: an image needs two or more.")
+        self.layer = layer
+        self.held = layer.data
+        self.levels: list[Any] = list(layer.data) if layer.multiscale else [layer.data]
+        self.data = self.levels[0]
+        self.shape = tuple(int(n) for n in self.data.shape)
+        self.dtype = np.dtype(self.data.dtype)
+        self.ndim = len(self.shape)
+        last = self.ndim - 3
+        self.axis = last if slice_axis is None else int(slice_axis)
+        if self.ndim > 2 and not 0 <= self.axis <= last:
+            raise InputError(f"Axis {slice_axis} cannot count slices: choose one of 0 to {last}.")
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Shape (Y, X) of a slice."""
+        return self.shape[-2], self.shape[-1]
+
+    @property
+    def count(self) -> int:
+        """Number of slices along the slice axis."""
+        return self.shape[self.axis] if self.ndim > 2 else 1
+
+    @property
+    def path(self) -> str | None:
+        """Where the stack was read from, if it was."""
+        source = getattr(self.layer, "source", None)
+        path = getattr(source, "path", None)
+        return str(path) if path else None
+
+    def is_current(self, viewer: Viewer) -> bool:
+        """Tell whether the layer is still in the viewer and holds the same data."""
+        return self.layer in viewer.layers and self.layer.data is self.held
+
+    def read(self, index: Index) -> NDArray[Any]:
+        """Return one slice (Y, X); called from workers, so it touches the array alone.
+
+        Raises
+        ------
+        InputError
+            If the slice cannot be read.
+        """
+        try:
+            return np.array(self.data[index] if index else self.data)
+        except (OSError, ValueError, IndexError, KeyError, RuntimeError) as error:
+            raise InputError(f"Slice {self.name_of(index)} cannot be read: {error}.") from error
+
+    def read_row(self, index: Index, selection: tuple[Any, Any]) -> NDArray[Any]:
+        """Return part of a slice, reading no more than the array needs for it."""
+        return np.array(self.data[(*index, *selection)])
+
+    def index_at(self, viewer: Viewer) -> Index:
+        """Return the slice that the viewer shows."""
+        if self.ndim == 2:
+            return ()
+        point = np.asarray(viewer.dims.point, dtype=float)[-self.ndim :]
+        place = np.asarray(self.layer.world_to_data(point))[: self.ndim - 2]
+        top = np.asarray(self.shape[:-2]) - 1
+        return tuple(int(i) for i in np.clip(np.rint(place), 0, top))
+
+    def show(self, viewer: Viewer, index: Index) -> None:
+        """Move the viewer's sliders to a slice."""
+        if not index:
+            return
+        world = np.asarray(self.layer.data_to_world((*index, 0, 0)))
+        offset = viewer.dims.ndim - self.ndim
+        for axis in range(len(index)):
+            viewer.dims.set_point(axis + offset, float(world[axis]))
+
+    def every_index(self, like: Index) -> list[Index]:
+        """Return all slices along the slice axis at the other axes' positions of `like`."""
+        if not like:
+            return [()]
+        return [(*like[: self.axis], z, *like[self.axis + 1 :]) for z in range(self.count)]
+
+    def place_of(self, index: Index) -> int:
+        """Return the position along the slice axis."""
+        return index[self.axis] if index else 0
+
+    def name_of(self, index: Index) -> str:
+        """Return the slice's number as a person reads it: ``"7"``, or ``"1, 7"`` in 4-D."""
+        return ", ".join(str(i) for i in index) if index else "0"
+
+    def alike(self) -> dict[str, Any]:
+        """Return keyword arguments that put another layer in the same place of the world."""
+        kwargs: dict[str, Any] = {
+            "scale": self.layer.scale,
+            "translate": self.layer.translate,
+            "rotate": self.layer.rotate,
+            "shear": self.layer.shear,
+            "affine": self.layer.affine.affine_matrix,
+        }
+        for name in ("units", "axis_labels"):
+            value = getattr(self.layer, name, None)
+            if value is not None:
+                kwargs[name] = tuple(value)
+        return kwargs
+
+    @property
+    def voxel_size(self) -> tuple[float, float, float] | None:
+        """Size (z, y, x) of a voxel in nm, if the layer's units are lengths."""
+        units = getattr(self.layer, "units", None)
+        factors = {"nanometer": 1.0, "micrometer": 1e3, "millimeter": 1e6, "angstrom": 0.1}
+        if self.ndim < 3 or units is None:
+            return None
+        sizes = []
+        for axis in (self.axis, self.ndim - 2, self.ndim - 1):
+            factor = factors.get(str(units[axis]))
+            if factor is None:
+                return None
+            sizes.append(float(self.layer.scale[axis]) * factor)
+        return sizes[0], sizes[1], sizes[2]

@@ -1,0 +1,224 @@
+"""What runs in worker threads: arrays and plain values in, arrays and plain values out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from sff_napari.errors import InputError
+from sff_napari.evaluation.without_truth import NeighbourScores, score_without_truth
+from sff_napari.sessions.neighbours import Neighbours
+from sff_napari.sessions.records import FoldRecord, Index
+
+if TYPE_CHECKING:
+    from sff_napari.folds import Fold
+    from sff_napari.napari_plugin.workers import Channel
+
+Read = Callable[[Index], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this computer offers: names of the devices, and how the best one is called."""
+
+    devices: tuple[str, ...]
+    description: str
+    methods: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def warm_up(channel: Channel) -> Machine:
+    """Import what the first job needs, so that it does not stall the viewer later."""
+    channel.progress(0.0, "Loading PyTorch")
+    from sff_napari.devices import available_devices, choose_device, describe_device
+
+    names = tuple(available_devices())
+    text = describe_device(choose_device("auto"))
+    import sff_napari.detection
+    import sff_napari.restoration
+
+    methods = {}
+    for stage in ("interpolation", "unfolding", "fusion"):
+        listed = getattr(sff_napari.restoration, f"{stage.upper()}_METHODS", None)
+        methods[stage] = tuple(listed) if listed else _DEFAULT_METHODS[stage]
+    channel.progress(1.0, "Ready")
+    return Machine(names, text, methods)
+
+
+_DEFAULT_METHODS = {
+    "interpolation": ("motion", "network", "mean"),
+    "unfolding": ("law", "network"),
+    "fusion": ("seamless", "network"),
+}
+
+
+def detect_slice(
+    read: Read, index: Index, arguments: dict[str, Any], channel: Channel
+) -> list[Fold]:
+    """Return the folds found on one slice, best first."""
+    from sff_napari import detect_folds
+
+    channel.progress(0.02, "Reading the slice")
+    image = read(index)
+    channel.check()
+    return detect_folds(image, progress=channel.progress, cancelled=channel.cancelled, **arguments)
+
+
+def detect_slices(
+    read: Read, indices: Sequence[Index], arguments: dict[str, Any], channel: Channel
+) -> int:
+    """Search slice after slice; each one's folds are delivered as ``(index, folds)``."""
+    from sff_napari import detect_folds
+
+    for done, index in enumerate(indices):
+        channel.check()
+        channel.progress(done / len(indices), f"Slice {done + 1} of {len(indices)}")
+        try:
+            folds = detect_folds(read(index), cancelled=channel.cancelled, **arguments)
+        except InputError:
+            folds = []  # an empty or constant slice holds no fold
+        channel.deliver((index, folds))
+    channel.progress(1.0, "Searched")
+    return len(indices)
+
+
+def snap_lines(
+    read: Read, index: Index, records: Sequence[FoldRecord], channel: Channel
+) -> list[FoldRecord]:
+    """Return the records after their lines were moved onto the dark ridge."""
+    from sff_napari.detection import snap_fold
+
+    image = read(index)
+    snapped = []
+    for record in records:
+        channel.check()
+        fold = snap_fold(image, record.fold())
+        moved = FoldRecord.of(fold, index, record.uid)
+        snapped.append(
+            moved.with_changes(source=record.source, score=record.score, state=record.state)
+        )
+    return snapped
+
+
+@dataclass(frozen=True)
+class RestoreRequest:
+    """One slice to restore, and everything the worker needs for it."""
+
+    read: Read
+    index: Index
+    records: tuple[FoldRecord, ...]
+    neighbours: Neighbours
+    pairs: tuple[tuple[Index, Index], ...]
+    arguments: dict[str, Any]
+    truth: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What comes back: arrays, scores and how it was made."""
+
+    request: RestoreRequest
+    arrays: dict[str, NDArray[Any]]
+    scores: NeighbourScores | None
+    report: dict[str, Any]
+    seconds: float
+    truth: tuple[float, float] | None = None
+
+
+def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
+    """Restore one slice and score it."""
+    from sff_napari import restore
+
+    begun = time.perf_counter()
+    channel.progress(0.01, "Reading slices")
+    damaged = request.read(request.index)
+    beside = {
+        name: None if index is None else request.read(index)
+        for name, index in (
+            ("previous", request.neighbours.previous),
+            ("following", request.neighbours.following),
+        )
+    }
+    channel.check()
+    folds = [record.fold() for record in request.records]
+    result = restore(
+        beside["previous"],
+        damaged,
+        beside["following"],
+        folds,
+        progress=lambda share, text="": channel.progress(0.05 + 0.85 * share, text),
+        cancelled=channel.cancelled,
+        **request.arguments,
+    )
+    seconds = time.perf_counter() - begun
+    channel.progress(0.92, "Comparing with the neighbours")
+    channel.check()
+    scores = score_without_truth(
+        damaged,
+        result.restored,
+        result.synthesised,
+        result.flow,
+        [image for image in beside.values() if image is not None],
+        [(request.read(a), request.read(b)) for a, b in request.pairs],
+    )
+    arrays = {
+        name: getattr(result, name)
+        for name in ("restored", "reference", "unfolded", "flow", "synthesised")
+    }
+    report = getattr(result, "report", None)
+    channel.progress(1.0, "Done")
+    truth = None
+    if request.truth is not None:
+        truth = psnr_of(damaged, request.truth), psnr_of(result.restored, request.truth)
+    return Restored(request, arrays, scores, _plain(report), seconds, truth)
+
+
+def psnr_of(image: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Return the peak signal-to-noise ratio in dB of a slice against the clean one."""
+    from sff_napari.arrays import GreyScale
+    from sff_napari.evaluation.metrics import psnr
+
+    grey = GreyScale.of(truth)
+    return float(psnr(grey.to_unit(image) * 255, grey.to_unit(truth) * 255))
+
+
+def restore_slices(requests: Sequence[RestoreRequest], channel: Channel) -> int:
+    """Restore slice after slice; each result is delivered as soon as it is there."""
+    for done, request in enumerate(requests):
+        channel.check()
+        part = _Part(channel, done / len(requests), 1 / len(requests))
+        channel.deliver(restore_slice(request, part))  # type: ignore[arg-type]
+    return len(requests)
+
+
+class _Part:
+    """A share of a channel's progress."""
+
+    def __init__(self, channel: Channel, start: float, span: float) -> None:
+        self._channel, self._start, self._span = channel, start, span
+        self.cancelled = channel.cancelled
+        self.check = channel.check
+
+    def progress(self, share: float, text: str = "") -> None:
+        self._channel.progress(min(0.999, self._start + self._span * share), text)
+
+
+def _plain(report: Any) -> dict[str, Any]:
+    """Return a report as JSON types, dropping what is not one."""
+    import dataclasses
+    import json
+
+    if dataclasses.is_dataclass(report) and not isinstance(report, type):
+        report = dataclasses.asdict(report)
+    if not isinstance(report, dict):
+        return {} if report is None else {"report": str(report)}
+    plain: dict[str, Any] = {}
+    for key, value in report.items():
+        try:
+            plain[str(key)] = json.loads(json.dumps(value, default=str))
+        except (TypeError, ValueError):
+            plain[str(key)] = str(value)
+    return plain

@@ -1,0 +1,49 @@
+"""What a weights file says about itself."""
+
+from __future__ import annotations
+
+import html
+import json
+import struct
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+_SHOWN = ("kind", "width", "version", "data", "trained_on", "licence", "license", "scores", "date")
+
+
+def describe_weights(path: str) -> str:
+    """Return a short card, as rich text, of a weights file or of the bundled weights."""
+    if path:
+        return _card(Path(path))
+    folder = files("sff_napari") / "weights"
+    cards = []
+    if folder.is_dir():
+        for item in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            if item.name.endswith(".safetensors"):
+                cards.append(_card(Path(str(item))))
+    return "<br>".join(cards) or "No weights are bundled; the default methods need none."
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the metadata in the header of a safetensors file, without loading tensors."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > 10_000_000:
+            raise ValueError("the header is too long")
+        header = json.loads(file.read(length))
+    metadata = header.get("__metadata__", {})
+    return dict(metadata) if isinstance(metadata, dict) else {}
+
+
+def _card(path: Path) -> str:
+    try:
+        metadata = read_header(path)
+    except (OSError, ValueError, struct.error):
+        return f"<b>{html.escape(path.name)}</b> cannot be read as safetensors weights."
+    shown = [
+        f"{key.replace('_', ' ')}: {html.escape(str(metadata[key])[:160])}"
+        for key in _SHOWN
+        if metadata.get(key)
+    ]
+    return f"<b>{html.escape(path.name)}</b><br>" + ("<br>".join(shown) or "says nothing of itself")
