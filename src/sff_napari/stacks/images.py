@@ -1,0 +1,154 @@
+"""Stacks made of one image file a slice."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from sff_napari.errors import StackError
+from sff_napari.io_atomic import explain
+from sff_napari.stacks import tiff
+from sff_napari.stacks.stack import Stack
+
+SUFFIXES = (".png", ".jpg", ".jpeg", *tiff.SUFFIXES)
+
+_DTYPES = {"L": "uint8", "I;16": "uint16", "I;16B": "uint16", "I;16L": "uint16", "F": "float32"}
+_LIMIT = 65_536**2
+"""More pixels than any slice has: such a header is broken or hostile."""
+
+
+def open_folder(path: Path) -> Stack:
+    """Return the stack made of the images in a folder, in natural order of their names.
+
+    Parameters
+    ----------
+    path : Path
+        Folder with PNG, TIFF or JPEG files, all grey and of one size.
+
+    Raises
+    ------
+    StackError
+        If there are none, or they differ in size or dtype, or are in colour.
+    """
+    try:
+        files = sorted(
+            (
+                file
+                for file in path.iterdir()
+                if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+            ),
+            key=natural_key,
+        )
+    except OSError as error:
+        raise explain(error, path, "read") from error
+    if not files:
+        raise StackError(
+            f"The folder {path} holds no images: a stack is a folder of PNG, TIFF or JPEG files, "
+            "a TIFF file or a zarr."
+        )
+    shape, dtype = _header(files[0])
+    for file in files[1:]:
+        other_shape, other_dtype = _header(file)
+        if other_shape != shape:
+            raise StackError(
+                f"The images in {path} differ in size: {files[0].name} has {_size(shape)} pixels, "
+                f"{file.name} has {_size(other_shape)}."
+            )
+        if other_dtype != dtype:
+            raise StackError(
+                f"The images in {path} differ in dtype: {files[0].name} has {dtype}, "
+                f"{file.name} has {other_dtype}."
+            )
+    return Stack(
+        lambda z: read_image(files[z]),
+        (len(files), *shape),
+        dtype,
+        kind="folder of images",
+        name=path.name,
+        path=path,
+        chunks=(1, *shape),
+        details={"first image": files[0].name, "last image": files[-1].name},
+    )
+
+
+def open_image(path: Path) -> Stack:
+    """Return a single image file as a stack of one slice.
+
+    Raises
+    ------
+    StackError
+        If it cannot be read or is in colour.
+    """
+    shape, dtype = _header(path)
+    return Stack(
+        lambda z: read_image(path),
+        (1, *shape),
+        dtype,
+        kind="single image",
+        name=path.stem,
+        path=path,
+        axes="yx",
+        chunks=(1, *shape),
+    )
+
+
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Return a sort key that puts ``slice_10`` after ``slice_9``."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def read_image(path: Path) -> NDArray[Any]:
+    """Return a grey image (Y, X)."""
+    if path.suffix.lower() in tiff.SUFFIXES:
+        return np.asarray(tifffile.imread(path, key=0))
+    with _opened(path) as image:
+        return np.asarray(image)
+
+
+def _opened(path: Path) -> Image.Image:
+    # Slices are larger than the pictures that Pillow expects; `_LIMIT` is checked instead.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError as error:
+        raise StackError(f"{path} is not an image, or it is damaged or truncated.") from error
+    except OSError as error:
+        raise explain(error, path, "read") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _header(path: Path) -> tuple[tuple[int, int], str]:
+    """Return shape (Y, X) and dtype of a grey image without reading its pixels."""
+    if path.suffix.lower() in tiff.SUFFIXES:
+        with tiff.open_tiff(path) as stack:
+            if len(stack) != 1:
+                raise StackError(
+                    f"{path} holds {len(stack)} slices, but in a folder each file is one slice: "
+                    "open the file itself."
+                )
+            return stack.shape[1:], stack.dtype.name
+    with _opened(path) as image:
+        width, height = image.size
+        mode = image.mode
+    if width * height > _LIMIT:
+        raise StackError(f"{path} claims {height} x {width} pixels, more than any slice has.")
+    if mode in ("RGB", "RGBA", "P", "CMYK", "YCbCr", "LA", "HSV", "LAB", "PA"):
+        raise StackError(f"{path} is a colour image: convert it to grey values.")
+    if mode not in _DTYPES:
+        name = {"1": "bool", "I": "int32"}.get(mode, mode)
+        raise StackError(
+            f"{path} has dtype {name}, which is not supported: save it with 8 or 16 bits a pixel."
+        )
+    return (height, width), _DTYPES[mode]
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return f"{shape[0]} x {shape[1]}"

@@ -1,0 +1,129 @@
+"""Writing OME-Zarr 0.5 slice by slice, with its coarser levels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from sff_napari.stacks.stack import VoxelSize
+
+_TILE = 1024
+_COARSEST = 512
+"""Levels are added until a slice's longer side is at most this, in pixels."""
+
+
+class OmeWriter:
+    """A new OME-Zarr group that takes one slice after another.
+
+    Parameters
+    ----------
+    folder : Path
+        An empty folder; it becomes the group.
+    shape : (Z, Y, X)
+        Of the stack.
+    dtype : dtype
+        Of the slices.
+    voxel_size : (z, y, x), optional
+        In nm.
+    name : str
+        Of the image.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        voxel_size: VoxelSize | None = None,
+        name: str = "stack",
+    ) -> None:
+        self.group = zarr.open_group(folder, mode="w", zarr_format=3)
+        self._shape = shape
+        self._levels = []
+        sizes = [shape[1:]]
+        while max(sizes[-1]) > _COARSEST and min(sizes[-1]) > 1:
+            sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+        for level, (height, width) in enumerate(sizes):
+            self._levels.append(
+                self.group.create_array(
+                    str(level),
+                    shape=(shape[0], height, width),
+                    chunks=(1, min(_TILE, height), min(_TILE, width)),
+                    dtype=dtype,
+                    dimension_names=["z", "y", "x"],
+                )
+            )
+        self.group.attrs["ome"] = _metadata(len(sizes), voxel_size, name)
+
+    def write(self, z: int, image: NDArray[Any]) -> None:
+        """Write slice `z` (Y, X) at every level."""
+        for level in self._levels:
+            level[z] = image
+            image = halved(image)
+
+    def add_sparse(self, name: str, sizes: tuple[int, ...], dtype: str, note: str) -> zarr.Array:
+        """Add an array (Z, *sizes, Y, X) of which only some slices will be written.
+
+        Parameters
+        ----------
+        name : str
+            Of the array in the group.
+        sizes : tuple of int
+            Axes between z and y, e.g. (2,) for a flow.
+        dtype : str
+            Slices that are never written read as 0 and take no space.
+        note : str
+            What it means; stored with it.
+        """
+        height, width = self._shape[1:]
+        return self.group.create_array(
+            name,
+            shape=(self._shape[0], *sizes, height, width),
+            chunks=(1, *sizes, min(_TILE, height), min(_TILE, width)),
+            dtype=dtype,
+            fill_value=0,
+            dimension_names=["z", *["c"] * len(sizes), "y", "x"],
+            attributes={"description": note},
+        )
+
+
+def halved(image: NDArray[Any]) -> NDArray[Any]:
+    """Return an image (Y, X) at half the size: means of 2 x 2 pixels, in its own dtype."""
+    height, width = image.shape
+    padded = np.pad(image, ((0, height % 2), (0, width % 2)), mode="edge")
+    kind = np.float64 if image.dtype == np.float64 else np.float32
+    quarters = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2)
+    mean = quarters.mean(axis=(1, 3), dtype=kind)
+    if image.dtype.kind in "ui":
+        mean = np.rint(mean)
+    return mean.astype(image.dtype)
+
+
+def _metadata(levels: int, voxel_size: VoxelSize | None, name: str) -> dict[str, Any]:
+    axes: list[dict[str, str]] = [{"name": axis, "type": "space"} for axis in "zyx"]
+    if voxel_size is not None:
+        for axis in axes:
+            axis["unit"] = "nanometer"
+    size = voxel_size or (1.0, 1.0, 1.0)
+    datasets = []
+    for level in range(levels):
+        factor = 2**level
+        # The first pixel of a coarse level lies in the middle of those it stands for.
+        shift = (factor - 1) / 2
+        datasets.append(
+            {
+                "path": str(level),
+                "coordinateTransformations": [
+                    {"type": "scale", "scale": [size[0], size[1] * factor, size[2] * factor]},
+                    {"type": "translation", "translation": [0.0, size[1] * shift, size[2] * shift]},
+                ],
+            }
+        )
+    return {
+        "version": "0.5",
+        "multiscales": [{"name": name, "axes": axes, "datasets": datasets, "type": "mean"}],
+    }

@@ -1,0 +1,300 @@
+"""A stack of slices of which only the slices asked for are read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sff_napari.errors import InputError, SffError, StackError
+
+VoxelSize = tuple[float, float, float]
+"""Size (z, y, x) of a voxel in nm."""
+
+SUPPORTED = ("uint8", "uint16", "float16", "float32", "float64")
+_BLOCK_LIMIT = 512 * 2**20
+"""Largest block of chunked slices kept in memory, in bytes."""
+
+
+class Stack:
+    """A stack of equally sized grey slices, read one by one.
+
+    Use `open_stack` for files and `Stack.from_array` for arrays.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(z)`` returns slice z as an array (Y, X).
+    shape : (Z, Y, X)
+        Of the whole stack, in pixels.
+    dtype : dtype
+        Of the slices: uint8, uint16, float16, float32 or float64.
+    kind : str
+        What it is, for people, e.g. ``"TIFF"`` or ``"OME-Zarr 0.5"``.
+    name : str
+        Short name.
+    path : Path, optional
+        Where it lies.
+    axes : str
+        Axes of the data as stored, e.g. ``"zyx"`` or ``"tczyx"``.
+    voxel_size : (z, y, x), optional
+        In nm, when it is known.
+    chunks : tuple of int, optional
+        Shape of the pieces it is stored in.
+    details : dict, optional
+        Further facts worth showing, plain JSON types.
+    close : callable, optional
+        Releases what `read` holds open.
+
+    Raises
+    ------
+    StackError
+        If the dtype is not supported or the stack has no pixels.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], NDArray[Any]],
+        shape: Sequence[int],
+        dtype: Any,
+        *,
+        kind: str,
+        name: str,
+        path: Path | None = None,
+        axes: str = "zyx",
+        voxel_size: VoxelSize | None = None,
+        chunks: tuple[int, ...] | None = None,
+        details: dict[str, Any] | None = None,
+        close: Callable[[], None] | None = None,
+    ) -> None:
+        depth, height, width = (int(n) for n in shape)
+        self.shape: tuple[int, int, int] = (depth, height, width)
+        # Readers may give big-endian values: everything after them sees the native order.
+        self.dtype: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
+        self.kind = kind
+        self.name = name
+        self.path = path
+        self.axes = axes
+        self.voxel_size = voxel_size
+        self.chunks = chunks
+        self.details = details or {}
+        self._read = read
+        self._close = close
+        self._lock = threading.Lock()
+        if self.dtype.name not in SUPPORTED:
+            raise StackError(
+                f"{path or name} has dtype {self.dtype.name}, which is not supported: "
+                f"convert it to one of {', '.join(SUPPORTED)}."
+            )
+        if min(self.shape) < 1:
+            raise StackError(f"{path or name} has no pixels (shape {self.shape}).")
+
+    @classmethod
+    def from_array(
+        cls,
+        array: Any,
+        *,
+        name: str = "array",
+        kind: str = "array",
+        path: Path | None = None,
+        axes: str | None = None,
+        voxel_size: VoxelSize | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> Stack:
+        """Return a stack that reads from an array.
+
+        Parameters
+        ----------
+        array : array_like, (Z, Y, X) or (Y, X)
+            NumPy, dask or zarr array; dask and zarr are read slice by slice.
+        name, kind : str
+            See `Stack`.
+        path : Path, optional
+            Where the array lies.
+        axes : str, optional
+            Axes as stored.
+        voxel_size : (z, y, x), optional
+            In nm.
+        details : dict, optional
+            See `Stack`.
+
+        Raises
+        ------
+        StackError
+            If it has another number of dimensions or an unsupported dtype.
+        """
+        if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+            array = np.asarray(array)
+        if len(array.shape) not in (2, 3):
+            raise StackError(
+                f"{path or name} has {len(array.shape)} dimensions: "
+                "a stack has (Z, Y, X), a single slice (Y, X)."
+            )
+        chunks = getattr(array, "chunks", None)
+        if len(array.shape) == 2:
+            shape = (1, *array.shape)
+
+            def read(z: int) -> NDArray[Any]:
+                return _computed(array[...])
+        else:
+            shape = array.shape
+            depth = _chunk_depth(array)
+            row = int(np.prod(shape[1:])) * array.dtype.itemsize
+            if depth > 1 and depth * row <= _BLOCK_LIMIT:
+                read = _BlockReader(array, depth)
+            else:
+
+                def read(z: int) -> NDArray[Any]:
+                    return _computed(array[z])
+
+        return cls(
+            read,
+            shape,
+            array.dtype,
+            kind=kind,
+            name=name,
+            path=path,
+            axes=axes or "zyx"[-len(array.shape) :],
+            voxel_size=voxel_size,
+            chunks=_plain_chunks(chunks),
+            details=details,
+        )
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[z] for z in range(len(self)))
+
+    def __getitem__(self, z: int) -> NDArray[Any]:
+        """Return slice `z` as a new array (Y, X).
+
+        Raises
+        ------
+        IndexError
+            If there is no such slice.
+        StackError
+            If it cannot be read.
+        """
+        index = int(z)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self.name} has {len(self)} slices: there is no slice {index}.")
+        index %= len(self)
+        try:
+            with self._lock:
+                array = np.array(self._read(index), dtype=self.dtype)
+        except (SffError, MemoryError):
+            raise
+        except Exception as error:  # decoders of damaged files raise whatever they like
+            reason = str(error).strip().splitlines()
+            raise StackError(
+                f"Slice {index} of {self.path or self.name} cannot be read: the file is damaged, "
+                f"truncated or no longer there ({(reason or [type(error).__name__])[0]})."
+            ) from error
+        if array.shape != self.shape[1:]:
+            raise StackError(
+                f"Slice {index} of {self.path or self.name} has shape {array.shape}, "
+                f"but the stack has slices of {self.shape[1:]}."
+            )
+        return array
+
+    def __repr__(self) -> str:
+        return f"<Stack {self.name}: {self.kind}, {self.shape}, {self.dtype}>"
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files that are held open."""
+        if self._close is not None:
+            self._close()
+
+    def parse_slices(self, text: str | None) -> list[int]:
+        """Return the slices that a text such as ``"3,7-9"`` names; all without a text.
+
+        Raises
+        ------
+        InputError
+            If the text cannot be read or names a slice that does not exist.
+        """
+        return parse_slices(text, len(self))
+
+
+def parse_slices(text: str | None, count: int) -> list[int]:
+    """Return the slices that a text such as ``"3,7-9"`` names, sorted, each once.
+
+    Parameters
+    ----------
+    text : str or None
+        Numbers and ranges with both ends included, from 0; None for all.
+    count : int
+        Number of slices there are.
+
+    Raises
+    ------
+    InputError
+        If the text cannot be read or names a slice that does not exist.
+    """
+    if text is None or not text.strip():
+        return list(range(count))
+    chosen: set[int] = set()
+    for part in text.split(","):
+        ends = part.strip().split("-")
+        if len(ends) > 2 or not all(end.strip().isdecimal() for end in ends):
+            raise InputError(
+                f"The slices {text!r} cannot be read: write numbers and ranges such as 3,7-9."
+            )
+        first, last = int(ends[0]), int(ends[-1])
+        if last < first:
+            raise InputError(f"The range of slices {part.strip()!r} runs backwards.")
+        if last >= count:
+            raise InputError(
+                f"There is no slice {last}: the stack has {count}, numbered 0 to {count - 1}."
+            )
+        chosen.update(range(first, last + 1))
+    return sorted(chosen)
+
+
+class _BlockReader:
+    """Reads an array stored in chunks several slices deep, each chunk once."""
+
+    def __init__(self, array: Any, depth: int) -> None:
+        self._array = array
+        self._depth = depth
+        self._first = -1
+        self._block: NDArray[Any] | None = None
+
+    def __call__(self, z: int) -> NDArray[Any]:
+        first = z - z % self._depth
+        if self._block is None or first != self._first:
+            self._block = _computed(self._array[first : first + self._depth])
+            self._first = first
+        block: NDArray[Any] = self._block[z - first]
+        return block
+
+
+def _computed(array: Any) -> NDArray[Any]:
+    if hasattr(array, "compute"):
+        array = array.compute()
+    return np.asarray(array)
+
+
+def _chunk_depth(array: Any) -> int:
+    """Return how many slices a chunk of `array` (Z, Y, X) holds; 1 when it has no chunks."""
+    shards = getattr(array, "shards", None)
+    chunks = _plain_chunks(shards or getattr(array, "chunks", None))
+    return int(chunks[0]) if chunks and len(chunks) == 3 else 1
+
+
+def _plain_chunks(chunks: Any) -> tuple[int, ...] | None:
+    if not chunks:
+        return None
+    # dask lists the sizes of all chunks along each axis, zarr gives one number.
+    return tuple(int(c[0]) if isinstance(c, tuple) else int(c) for c in chunks)
