@@ -1,0 +1,127 @@
+"""Finding the folds of a slice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sff_napari.arrays import as_slice
+from sff_napari.detection.binarise import checked_threshold, measure_darkness
+from sff_napari.detection.judge import LEAST_SCORE, lies_on, score_of, traits_of, trimmed
+from sff_napari.detection.measure import Measured, Slice, at_full_scale, measure
+from sff_napari.detection.ridge import follow
+from sff_napari.detection.search import Seed, find_seeds
+from sff_napari.detection.vertices import to_fold
+from sff_napari.devices import choose_device
+from sff_napari.errors import InputError
+from sff_napari.folds import Fold
+from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+
+_MOST_FOLLOWED = 24
+"""Lines that are followed before the search is given up; clean slices offer a few."""
+
+
+def detect_folds(
+    image: Any,
+    *,
+    threshold: float | None = None,
+    device: str = "auto",
+    max_folds: int = 8,
+    progress: ProgressCallback | None = None,
+    cancelled: CancelledCallback | None = None,
+) -> list[Fold]:
+    """Find the support film folds of one slice.
+
+    The slice is binarised by its darkness against the tissue around, straight
+    dark pieces are found by the Hough transform of overlapping tiles, and the
+    dark ridge is followed from each of them, measured and judged.
+
+    Parameters
+    ----------
+    image : array_like, (Y, X)
+        uint8, uint16 or float in any range; NaN and constant areas at the
+        border count as no image.
+    threshold : float, optional
+        Darkness above which a pixel may be fold, in (0, 1): 0 as bright as the
+        tissue around, 1 as dark as the darkest of the slice.  The default
+        works uncalibrated; see `calibrate`.
+    device : str
+        Where the Hough transform runs; see `sff_napari.devices.choose_device`.
+    max_folds : int
+        Most folds returned.
+    progress, cancelled : callable, optional
+        See `sff_napari.progress`.
+
+    Returns
+    -------
+    list of Fold
+        Best first, with ``score`` in [0, 1] and ``source`` "detected"; empty
+        on a clean slice.
+
+    Raises
+    ------
+    InputError
+        If an argument cannot be used.
+    Cancelled
+        If `cancelled` returned True.
+    """
+    level = checked_threshold(threshold)
+    if isinstance(max_folds, bool) or int(max_folds) < 1:
+        raise InputError(f"max_folds is {max_folds}: it must be a whole number of at least 1.")
+    report = Reporter(progress, cancelled)
+    place = choose_device(device)
+    array = as_slice(image)
+    report(0.0, "binarising the slice")
+    darkness = measure_darkness(array)
+    report(0.2, "searching for lines")
+    seeds = find_seeds(darkness, level, place)
+    view = Slice(array, darkness)
+    found: list[tuple[float, Measured]] = []
+    for score, line in _lines(view, seeds, report.part(0.4, 1.0)):
+        if score >= LEAST_SCORE:
+            found.append((score, line))
+    found = _without_duplicates(found)
+    report(1.0, "done")
+    return [
+        to_fold(line.points, line.half_widths, view.shape, score=score, source="detected")
+        for score, line in found[: int(max_folds)]
+    ]
+
+
+def _lines(view: Slice, seeds: list[Seed], report: Reporter) -> list[tuple[float, Measured]]:
+    """Return the lines that the seeds lie on, with their scores."""
+    factor = view.darkness.factor
+    lines: list[tuple[float, Measured]] = []
+    for number in range(_MOST_FOLLOWED):
+        report(number / _MOST_FOLLOWED, "following lines")
+        while seeds and any(_explains(line, seeds[0], factor) for _, line in lines):
+            seeds = seeds[1:]
+        if not seeds:
+            break
+        seed, seeds = seeds[0], seeds[1:]
+        ridge = follow(view.darkness.values, np.array([seed.start, seed.stop]))
+        if ridge is None:
+            continue
+        line = measure(view, at_full_scale(ridge.points, factor), ridge.half_width * factor)
+        line = None if line is None else trimmed(line)
+        if line is None:
+            continue
+        lines.append((score_of(traits_of(line), min(view.shape)), line))
+    return lines
+
+
+def _explains(line: Measured, seed: Seed, factor: int) -> bool:
+    """Tell whether a line has been followed along this seed already."""
+    share = np.linspace(0, 1, 9)[:, None]
+    points = np.asarray(seed.start) + share * (np.asarray(seed.stop) - np.asarray(seed.start))
+    return lies_on(at_full_scale(points, factor), line) > 0.6
+
+
+def _without_duplicates(found: list[tuple[float, Measured]]) -> list[tuple[float, Measured]]:
+    """Return the lines best first without those that lie on a better one."""
+    kept: list[tuple[float, Measured]] = []
+    for score, line in sorted(found, key=lambda pair: -pair[0] * pair[1].length):
+        if all(lies_on(line.points[::8], other) < 0.5 for _, other in kept):
+            kept.append((score, line))
+    return sorted(kept, key=lambda pair: -pair[0])

@@ -1,0 +1,127 @@
+"""Telling folds from everything else that is dark and long, and ending them where they end.
+
+Membranes, cracks and the rims of vessels can be dark, but no path along them
+is at once dark all through, set off from both of its sides, and bounded by two
+edges as smooth as those of a folded film.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sff_napari.detection.measure import Measured
+from sff_napari.detection.ridge import strongest_run
+from sff_napari.detection.strip import smooth
+
+LEAST_SCORE = 0.5
+"""Lines with a lower score are not folds."""
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a line looks like as a whole.
+
+    Parameters
+    ----------
+    length : float
+        In px.
+    half_width : float
+        Median, in px.
+    depth : float
+        Median of how much darker the band is than the darker of its sides, 1 = tissue to black.
+    dark : float
+        Median darkness of the band.
+    solid : float
+        Share of the band's pixels that are dark.
+    wander : float
+        Median distance of the centre line from its own smooth course, in px.
+    bend : float
+        As `wander`, but against a course twice as smooth.
+    rough : float
+        Median distance of the raw edges from their smooth courses, in px.
+    two_sided : float
+        Share of the line with tissue on both of its sides.
+    """
+
+    length: float
+    half_width: float
+    depth: float
+    dark: float
+    solid: float
+    wander: float
+    bend: float
+    rough: float
+    two_sided: float
+
+
+def traits_of(line: Measured) -> Traits:
+    """Return what a measured line looks like as a whole."""
+    wander, bend = (
+        float(np.median(np.linalg.norm(line.points - smooth(line.points, sigma), axis=1)))
+        for sigma in (12.0, 24.0)
+    )
+    raw = (line.offsets[:, 1] - line.offsets[:, 0]) / 2
+    known = np.isfinite(raw)
+    rough = float(np.median(np.abs(raw - line.half_widths)[known])) if known.any() else math.inf
+    return Traits(
+        line.length,
+        float(np.median(line.half_widths)),
+        float(np.median(line.depth)),
+        float(np.median(line.dark)),
+        float(np.mean(line.solid)),
+        wander,
+        bend,
+        rough,
+        float(np.mean(line.two_sided)),
+    )
+
+
+def score_of(traits: Traits, side: float) -> float:
+    """Return how likely the line is a fold, in [0, 1].
+
+    Parameters
+    ----------
+    traits : Traits
+        Of the line.
+    side : float
+        Shorter side of the slice, px.
+
+    Notes
+    -----
+    A product of logistic terms, one a trait: a fold has to be all of it, long, smooth,
+    dark through and through, and set off from both of its sides.
+    """
+    enough = min(max(0.3 * side, 48.0), 150.0)
+    terms = (
+        math.log(max(traits.length, 1.0) / enough) / 0.12,
+        math.log(0.38 / max(traits.wander, 1e-3)) / 0.12,
+        math.log(2.2 / max(traits.bend, 1e-3)) / 0.15,
+        math.log(0.40 / min(max(traits.rough, 1e-3), 1e3)) / 0.2,
+        (traits.depth - 0.35) / 0.04,
+        (traits.solid - 0.85) / 0.025,
+        (traits.two_sided - 0.4) / 0.05,
+    )
+    return math.prod(1 / (1 + math.exp(-min(max(term, -60.0), 60.0))) for term in terms)
+
+
+def trimmed(line: Measured) -> Measured | None:
+    """Return the line cut back to where it is a dark band, or None if nothing is left."""
+    evidence = np.minimum(line.depth - 0.15, 0.4) + 2.0 * np.minimum(line.solid - 0.75, 0.1)
+    first, last = strongest_run(evidence, 2.0)
+    if last - first < 8:
+        return None
+    kept = {field.name: getattr(line, field.name)[first : last + 1] for field in fields(line)}
+    return replace(line, **kept)
+
+
+def lies_on(inner: NDArray[np.float64], outer: Measured, slack: float = 4.0) -> float:
+    """Return the share of points (N, 2) that lie on the dark band of a line."""
+    gaps = inner[:, None, :] - outer.points[None, ::4, :]
+    squared = (gaps**2).sum(axis=2)
+    nearest = squared.argmin(axis=1)
+    distance = np.sqrt(squared[np.arange(len(inner)), nearest])
+    return float((distance <= outer.half_widths[::4][nearest] + slack).mean())

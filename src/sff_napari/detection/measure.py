@@ -1,0 +1,271 @@
+"""Measuring a fold line at full scale: its two edges, its centre, its ends, its appearance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sff_napari.arrays import GreyScale
+from sff_napari.detection.binarise import Darkness
+from sff_napari.detection.strip import (
+    Points,
+    inside_share,
+    lengths_along,
+    resampled,
+    smooth,
+    straighten,
+)
+
+_STEP = 2.0
+"""Distance between the samples along the line, full-scale px."""
+_NOISE_LENGTH = 9
+"""Samples averaged along the line before edges are looked for."""
+_EDGE_LENGTH = 15
+"""Samples over which an edge's position is made robust by a median."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A line measured at full scale.
+
+    Parameters
+    ----------
+    points : ndarray, (N, 2)
+        The centre of the dark band, (y, x) in full-scale px, `_STEP` apart.
+    half_widths : ndarray, (N,)
+        Distance from the centre to its edges, px.
+    depth : ndarray, (N,)
+        How much darker the band is than the darker of its two sides, as a share of the
+        distance from tissue to black.
+    dark : ndarray, (N,)
+        Darkness of the band, 0 = tissue, 1 = black.
+    solid : ndarray, (N,)
+        Share of the band's pixels that are dark.
+    two_sided : ndarray, (N,) bool
+        Where there is tissue on both sides.
+    offsets : ndarray, (N, 2)
+        Raw distances to the two edges found at each sample, NaN where none was.
+    """
+
+    points: Points
+    half_widths: NDArray[np.float64]
+    depth: NDArray[np.float64]
+    dark: NDArray[np.float64]
+    solid: NDArray[np.float64]
+    two_sided: NDArray[np.bool_]
+    offsets: NDArray[np.float64]
+
+    @property
+    def length(self) -> float:
+        """Length of the line, px."""
+        return float(lengths_along(self.points)[-1])
+
+
+class Slice:
+    """A slice at full scale, sampled along lines without converting all of it.
+
+    Parameters
+    ----------
+    array : ndarray, (Y, X)
+        The slice as `arrays.as_slice` gives it.
+    darkness : Darkness
+        The same slice, reduced.
+    """
+
+    def __init__(self, array: NDArray[Any], darkness: Darkness) -> None:
+        self.shape: tuple[int, int] = (array.shape[0], array.shape[1])
+        self.darkness = darkness
+        self._scale = GreyScale.of(array)
+        self._array = array
+
+    def strip(self, points: Points, offsets: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return grey values in the working range beside a line, (N, K); NaN outside the slice."""
+        found = straighten(self._array, points, offsets)
+        unit = (found - np.float32(self._scale.low)) / np.float32(
+            self._scale.high - self._scale.low
+        )
+        unit[~inside_share(self.shape, points, offsets)] = np.nan
+        factor = self.darkness.factor
+        if not self.darkness.valid.all():
+            reduced = (points + 0.5) / factor - 0.5
+            known = straighten(self.darkness.valid.astype(np.uint8), reduced, offsets / factor)
+            unit[known < 0.5] = np.nan
+        return unit
+
+
+def measure(view: Slice, points: Points, half_width: float, *, rounds: int = 3) -> Measured | None:
+    """Return the dark band that a line follows, measured at full scale.
+
+    Parameters
+    ----------
+    view : Slice
+        The slice.
+    points : ndarray, (N, 2)
+        The line, within a few px of the centre of the band, (y, x) in px.
+    half_width : float
+        Rough half width, px.
+    rounds : int
+        How often the line is moved to the centre and measured again.
+
+    Returns
+    -------
+    Measured or None
+        None if the line has no dark band.
+    """
+    line = resampled(points, _STEP)
+    width = max(half_width, 2.0)
+    for turn in range(rounds):
+        if len(line) < 8:
+            return None
+        edges = _edges(view, line, width)
+        both = _robust(edges)
+        if both is None:
+            return None
+        left, right = both
+        centre = smooth((left + right) / 2, 4.0 if turn else 8.0)
+        half = np.maximum((right - left) / 2, 0.5)
+        tangent = np.gradient(line, axis=0)
+        tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
+        line = line + centre[:, None] * np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
+        width = float(np.median(half))
+        if turn < rounds - 1:
+            line = resampled(line, _STEP)
+    return _described(view, line, smooth(half, 4.0), edges)
+
+
+def _edges(view: Slice, line: Points, width: float) -> NDArray[np.float64]:
+    """Return the distances (N, 2) of both edges from the line, NaN where none is found."""
+    reach = 1.8 * width + 12
+    offsets = np.arange(-np.ceil(reach) - 14, np.ceil(reach) + 15)
+    strip = view.strip(line, offsets)
+    known = np.isfinite(strip)
+    filled = np.where(known, strip, 0).astype(np.float32)
+    weight = cv2.blur(known.astype(np.float32), (1, _NOISE_LENGTH))
+    profile = cv2.blur(filled, (1, _NOISE_LENGTH)) / np.maximum(weight, 1e-3)
+    profile = cv2.GaussianBlur(profile, (3, 1), 0.6)
+    bad = weight < 0.3
+    core = np.abs(offsets) <= max(1.0, 0.5 * width)
+    inside = _along(np.median(profile[:, core], axis=1), 8.0)
+    found = np.full((len(line), 2), np.nan)
+    middle = len(offsets) // 2
+    for side, sign in ((0, -1), (1, 1)):
+        outward = profile[:, middle::sign]
+        missing = bad[:, middle::sign]
+        away = np.arange(outward.shape[1])
+        zone = (away > 1.25 * width + 2) & (away <= 1.25 * width + 16)
+        flank = _along(_masked_median(outward[:, zone], missing[:, zone]), 16.0)
+        if not np.isfinite(flank).any():
+            continue
+        level = inside + 0.5 * (flank - inside)
+        above = (outward > level[:, None]) & ~missing
+        above[:, 0] = False
+        # A speck of grain inside the band is no edge: two samples in a row must be bright.
+        above[:, :-1] &= above[:, 1:]
+        index = above.argmax(axis=1)
+        rows = np.flatnonzero(index > 0)
+        at = index[rows]
+        low, high = outward[rows, at - 1], outward[rows, at]
+        share = np.clip((level[rows] - low) / np.maximum(high - low, 1e-6), 0, 1)
+        place = at - 1 + share
+        ok = (flank[rows] - inside[rows]) > 0
+        found[rows[ok], side] = sign * place[ok]
+    return found
+
+
+def _masked_median(values: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the median of each row without its missing values, NaN where half are missing."""
+    order = np.sort(np.where(missing, np.nan, values), axis=1)
+    counts = (~missing).sum(axis=1)
+    middle = order[np.arange(len(order)), np.maximum(counts - 1, 0) // 2].astype(np.float64)
+    middle[counts < 0.5 * values.shape[1]] = np.nan
+    return middle
+
+
+def _along(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Return values (N,) smoothed along the line with NaN filled from their neighbours."""
+    known = np.isfinite(values)
+    if not known.any():
+        return values
+    index = np.arange(len(values))
+    filled = np.interp(index, index[known], values[known])
+    reach = int(min(3 * sigma, len(values) - 1))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    padded = np.pad(filled, reach, mode="edge")
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
+
+
+def _robust(
+    edges: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return both edges without outliers: running median, gaps filled; None without edges."""
+    both = np.isfinite(edges).all(axis=1)
+    if both.sum() < 6:
+        return None
+    # Where one edge lies beyond the border of the slice, the width is that of the nearest
+    # place where both are seen.
+    index = np.arange(len(edges))
+    width = np.interp(index, index[both], (edges[both, 1] - edges[both, 0]))
+    edges = edges.copy()
+    for side, other, sign in ((0, 1, -1.0), (1, 0, 1.0)):
+        alone = ~np.isfinite(edges[:, side]) & np.isfinite(edges[:, other])
+        edges[alone, side] = edges[alone, other] + sign * width[alone]
+    sides = []
+    for side in range(2):
+        values = edges[:, side]
+        known = np.isfinite(values)
+        filled = np.interp(index, index[known], values[known])
+        count = min(_EDGE_LENGTH, len(filled) // 2 * 2 - 1)
+        padded = np.pad(filled, count // 2, mode="reflect")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, count)
+        sides.append(np.median(windows, axis=1))
+    return sides[0], sides[1]
+
+
+def _described(
+    view: Slice, line: Points, half: NDArray[np.float64], edges: NDArray[np.float64]
+) -> Measured:
+    """Return the appearance of the band along the line, and cut its ends to where it is."""
+    widest = float(np.percentile(half, 95))
+    reach = np.ceil(1.3 * widest + 14)
+    offsets = np.arange(-reach, reach + 1)
+    strip = view.strip(line, offsets)
+    factor = view.darkness.factor
+    beside = np.array([-1.0, 1.0]) * (widest + 8)
+    tissue = straighten(
+        view.darkness.tissue, (line + 0.5) / factor - 0.5, beside / factor, 0.0
+    ).max(axis=1)
+    black = view.darkness.black
+    depth_of = np.maximum(tissue - black, 0.02)[:, None]
+    level = (tissue[:, None] - strip) / depth_of
+    away = np.abs(offsets)[None, :]
+    core = away <= np.maximum(0.75 * half, 1.0)[:, None]
+    dark = _mean_where(level, core)
+    solid = _mean_where((level > 0.5).astype(np.float32), core & np.isfinite(level))
+    sides = []
+    for sign in (-1, 1):
+        zone = (sign * offsets > 0)[None, :] & (away > half[:, None] + 2.5)
+        zone &= away <= (half + 12)[:, None]
+        zone &= np.isfinite(level)
+        side = _mean_where(level, zone)
+        side[zone.sum(axis=1) < 4] = np.nan
+        sides.append(side)
+    # Along the border of the slice one side has no tissue: the other one has to do.
+    darker = np.fmax(*sides)
+    two_sided = np.isfinite(sides[0]) & np.isfinite(sides[1])
+    depth = np.nan_to_num(np.clip(dark, 0, 1.2) - darker, nan=0.0)
+    return Measured(line, half, depth, dark, solid, two_sided, edges)
+
+
+def _mean_where(values: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.float64]:
+    where = where & np.isfinite(values)
+    total = np.where(where, values, 0).sum(axis=1)
+    return np.asarray(total / np.maximum(where.sum(axis=1), 1), np.float64)
+
+
+def at_full_scale(points: Points, factor: int) -> Points:
+    """Return points of a reduced slice in full-scale px."""
+    return (points + 0.5) * factor - 0.5

@@ -1,0 +1,121 @@
+"""From a finely sampled line to a fold with as few vertices as describe it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sff_napari.detection.strip import Points, lengths_along, smooth
+from sff_napari.folds import Curve, Fold
+from sff_napari.folds.fold import FoldSource
+
+_SPACING = (110.0, 75.0, 50.0, 40.0)
+"""Distances between vertices that are tried, px."""
+_TOLERANCE = 0.8
+"""Largest distance of the fold line from the ridge, px (95 % of it)."""
+
+
+def to_fold(
+    points: Points,
+    half_widths: NDArray[np.float64],
+    shape: tuple[int, int],
+    *,
+    score: float | None,
+    source: FoldSource,
+) -> Fold:
+    """Return a line as a fold: two vertices if it is straight, else a few.
+
+    Parameters
+    ----------
+    points : ndarray, (N, 2)
+        The centre of the dark band, (y, x) in px.
+    half_widths : ndarray, (N,)
+        Distance from the centre to the edges, px.
+    shape : (Y, X)
+        Of the slice; an end that nearly reaches the border is put on it.
+    score, source
+        See `Fold`.
+    """
+    course = smooth(points, 6.0)
+    middle = max(float(np.median(half_widths)), 0.5)
+    straight = _straight_ends(course)
+    if straight is not None:
+        ends = straight
+        ends = _to_border(ends, 2.0 * middle + 8, shape)
+        vertices, widths = ends, None
+        # A straight fold may still be wider at one end than at the other.
+        if np.percentile(half_widths, 90) > 1.25 * np.percentile(half_widths, 10):
+            vertices, widths = _curved(ends_of(course, ends), half_widths, 2)
+    else:
+        line = ends_of(course, _to_border(course, 2.0 * middle + 8, shape))
+        vertices, widths = _curved(line, half_widths, None)
+    return Fold(
+        [(float(y), float(x)) for y, x in vertices],
+        middle,
+        half_widths=None if widths is None else [max(float(w), 0.5) for w in widths],
+        score=score,
+        source=source,
+    )
+
+
+def ends_of(course: Points, ends: Points) -> Points:
+    """Return the course with its first and last point replaced by those of `ends`."""
+    inner = course[2:-2] if len(course) > 8 else course[1:-1]
+    return np.concatenate([ends[:1], inner, ends[-1:]])
+
+
+def _straight_ends(course: Points) -> Points | None:
+    """Return the ends (2, 2) of the straight line through a course, or None if it is bent."""
+    centre = course.mean(axis=0)
+    _, _, axes = np.linalg.svd(course - centre, full_matrices=False)
+    along, across = ((course - centre) @ axis for axis in axes)
+    # Edges are known to some tenths of a px, and a straight line averages them all.
+    bins = np.array_split(across, max(3, min(12, len(across) // 25)))
+    if max(abs(float(np.median(part))) for part in bins) > 0.6:
+        return None
+    direction = axes[0] * (1.0 if along[-1] > along[0] else -1.0)
+    low, high = sorted((float(along[0]), float(along[-1])))
+    return np.stack([centre + low * direction, centre + high * direction])
+
+
+def _to_border(line: Points, reach: float, shape: tuple[int, int]) -> Points:
+    """Return the line with ends that nearly reach the border put on it."""
+    line = np.array(line, dtype=np.float64)
+    limit = np.array([shape[0] - 1.0, shape[1] - 1.0])
+    for end, inner in ((0, min(20, len(line) - 1)), (-1, -1 - min(20, len(line) - 1))):
+        way = line[end] - line[inner]
+        way /= max(float(np.linalg.norm(way)), 1e-9)
+        point = line[end]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            steps = np.where(
+                way > 0, (limit - point) / way, np.where(way < 0, -point / way, np.inf)
+            )
+        step = float(steps.min())
+        if np.isfinite(step) and step <= reach:
+            point = point + step * way
+        line[end] = np.clip(point, 0, limit)
+    return line
+
+
+def _curved(
+    line: Points, half_widths: NDArray[np.float64], least: int | None
+) -> tuple[Points, NDArray[np.float64]]:
+    """Return the vertices (K, 2) of a natural spline along the line, and half widths (K,) there."""
+    along = lengths_along(line)
+    length = float(along[-1])
+    at_widths = np.linspace(0, length, len(half_widths))
+    vertices = line[[0, -1]]
+    places = np.array([0.0, length])
+    for spacing in _SPACING:
+        count = max(3, int(np.ceil(length / spacing)) + 1)
+        places = np.linspace(0, length, count)
+        vertices = np.stack([np.interp(places, along, line[:, i]) for i in range(2)], axis=1)
+        curve = Curve(vertices, dtype=torch.float64)
+        sample = torch.as_tensor(line[:: max(1, len(line) // 400)].T, dtype=torch.float64)
+        away = curve.project(sample).distance.abs().numpy()
+        if np.percentile(away, 95) <= _TOLERANCE and away.max() <= 2 * _TOLERANCE:
+            break
+    window = max(1, int(0.4 * length / max(len(places) - 1, 1) / (length / len(half_widths))))
+    smoothed = smooth(half_widths, 0.5 * window)
+    return vertices, np.interp(places, at_widths, smoothed)
