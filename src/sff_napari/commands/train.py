@@ -1,0 +1,235 @@
+"""The command ``sff-napari-train``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+from tqdm import tqdm
+
+from sff_napari.errors import Cancelled, InputError, SffError
+
+if TYPE_CHECKING:
+    from sff_napari.training import TrainingSettings
+
+_STAGES = ("interpolation", "unfolding", "fusion")
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    epilog="Several GPUs: torchrun --nproc-per-node 4 -m sff_napari.commands.train DATA... -o DIR",
+)
+@click.argument("data", nargs=-1)
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the run."
+)
+@click.option(
+    "--validate",
+    multiple=True,
+    metavar="PATH[:SLICES]",
+    help="Slices to validate on; their neighbours may lie just outside.  [default: the last "
+    "--val-slices slices of each DATA, which are then not trained on]",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
+@click.option(
+    "--stages",
+    default=",".join(_STAGES),
+    help="Networks to train, separated by commas.",
+)
+@click.option("--before", default="", help="Folder with weights of the stages before the first.")
+@click.option("--width", default=1.0, help="Width multiplier of the networks; 1 is the paper's.")
+@click.option("--iterations", default=400_000, help="Longest training of a stage.")
+@click.option("--batch", default=32, help="Samples an iteration, over all GPUs.")
+@click.option("--crop", default=256, help="Side of a sample, px.")
+@click.option("--margin", default=144, help="How much wider the crop is that is folded, px.")
+@click.option(
+    "--rate",
+    "rates",
+    default="1e-4",
+    metavar="RATE[,RATE...]",
+    help="Learning rate at the start: one, or one for each of --stages.",
+)
+@click.option("--final-rate", default=1e-5, help="Learning rate at the end.")
+@click.option("--power", default=1.5, help="Power of the decay of the learning rate.")
+@click.option(
+    "--folds",
+    default="straight",
+    type=click.Choice(["straight", "realistic", "mixed"]),
+    help="What damages the slices; the paper's are straight.",
+)
+@click.option("--vary-texture", is_flag=True, help="Vary blur, noise and contrast of the slices.")
+@click.option(
+    "--true-flow-share",
+    default=0.0,
+    help="Share of fusion samples unfolded with the true flow.",
+)
+@click.option("--neuropil", default=0, help="Synthetic slices to train on besides.")
+@click.option("--seed", default=0, help="The same seed gives the same samples and start.")
+@click.option("--validate-every", default=1000, help="Iterations between validations.")
+@click.option("--save-every", default=200, help="Iterations between checkpoints.")
+@click.option("--val-slices", default=3, help="Slices held out of each DATA without --validate.")
+@click.option("--val-samples", default=64, help="Samples a validation.")
+@click.option("--patience", default=20, help="Validations without a better score that end a stage.")
+@click.option(
+    "--max-minutes",
+    type=float,
+    default=None,
+    help="Longest training in all, counted over resumed runs.",
+)
+@click.option(
+    "--precision",
+    default="auto",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    help="Of the networks' arithmetic; auto: bfloat16 where it is fast.",
+)
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps.")
+@click.option("--workers", default=0, help="Processes that prepare samples.")
+@click.option("--threads", default=0, help="CPU threads; 0: as many as torch likes.")
+@click.option("--data-note", default="", help="What the data are, for the model card.")
+@click.option("--licence", default="", help="Terms of the data, for the model card.")
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> None:
+    """Train the three networks on clean slices.
+
+    DATA is a TIFF, a folder of images or a zarr, optionally with the slices to
+    use: stack.tif:0-15,20-29.  Folds are simulated on the slices.  With
+    --resume, DATA and options not given are those of the run in the folder.
+    """
+    with stop_requests() as stop, _bar() as progress:
+        _run(context, options, progress, stop)
+
+
+def _run(
+    context: click.Context,
+    options: dict[str, Any],
+    progress: Callable[[float, str], None],
+    stop: Callable[[], bool],
+) -> None:
+    # Heavy imports stay out of --help.
+    from sff_napari.training import train
+
+    out: Path = options.pop("out")
+    resume: bool = options.pop("resume")
+    given = {
+        name: value
+        for name, value in options.items()
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        and value != ()
+    }
+    settings = _settings(out, resume, options, given)
+    made = train(
+        settings,
+        out,
+        resume=resume,
+        command=_command_line(),
+        progress=progress,
+        stop=stop,
+    )
+    if os.environ.get("RANK", "0") == "0":
+        for path in made.values():
+            click.echo(path)
+
+
+def _settings(
+    out: Path, resume: bool, options: dict[str, Any], given: dict[str, Any]
+) -> TrainingSettings:
+    from sff_napari.training import TrainingSettings
+    from sff_napari.training.records import RunFolder
+
+    values = options
+    if resume:
+        values = RunFolder(out).settings().to_dict() | given
+    if isinstance(values["stages"], str):
+        names = [name.strip() for name in values["stages"].split(",")]
+        values = values | {"stages": [name for name in names if name]}
+    if isinstance(values["rates"], str):
+        values = values | {"rates": _numbers(values["rates"])}
+    return TrainingSettings.from_dict(values)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"The --rate {text!r} is not a number, or numbers with commas.") from error
+
+
+def _command_line() -> str:
+    """Return the command as typed, to be repeated."""
+    return shlex.join(["sff-napari-train", *sys.argv[1:]])
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[float, str], None]]:
+    """Yield a progress callback that draws a bar on stderr."""
+    with tqdm(
+        total=1.0,
+        disable=os.environ.get("RANK", "0") != "0",
+        bar_format="{percentage:3.0f}% |{bar}| {desc}[{elapsed}<{remaining}]",
+        mininterval=0.5,
+    ) as bar:
+        stage = ""
+
+        def progress(share: float, text: str) -> None:
+            nonlocal stage
+            name = text.partition(" ")[0]
+            if name != stage:
+                stage = name
+                bar.reset(total=1.0)
+            bar.set_description_str(text + " ", refresh=False)
+            bar.update(share - bar.n)
+
+        yield progress
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether Ctrl-C was pressed or the system asked to end.
+
+    A second Ctrl-C interrupts at once.
+    """
+    asked = False
+
+    def ask(number: int, _: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; errors are one sentence on stderr and exit code 2, Ctrl-C is 130."""
+    try:
+        command.main(args=arguments, prog_name="sff-napari-train", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except Cancelled as error:
+        click.echo(str(error), err=True)
+        sys.exit(130)
+    except SffError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted; the last checkpoint is the one saved before.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

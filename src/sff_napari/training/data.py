@@ -1,0 +1,240 @@
+"""Clean triples of consecutive slices from any mix of stacks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sff_napari.arrays import GreyScale
+from sff_napari.errors import InputError
+from sff_napari.simulation import neuropil
+from sff_napari.stacks import open_stack
+from sff_napari.training.settings import DataSpec, TrainingSettings
+
+_CACHE_BYTES = 1 << 30
+"""Memory for slices that have been read, a stack; training comes back to them at random."""
+_NEUROPIL_SIDE = 640
+
+
+class Slices(Protocol):
+    """What a stack has to offer here."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(Z, Y, X)."""
+        ...
+
+    def __getitem__(self, z: int) -> NDArray[Any]:
+        """Return slice z, (Y, X)."""
+        ...
+
+
+class TripleSource:
+    """Triples (z - 1, z, z + 1) of one stack.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the stack.
+    reopen : callable
+        Opens the stack; its slices are read when they are needed.
+    centres : sequence of int
+        The middle slices of the triples.
+    """
+
+    def __init__(self, name: str, reopen: Callable[[], Slices], centres: Sequence[int]) -> None:
+        self.name = name
+        self._reopen = reopen
+        stack = reopen()
+        self.centres = tuple(centres)
+        self._stack: Slices | None = stack
+        self._grey: GreyScale | None = None
+        self._cache: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self.shape = (stack.shape[1], stack.shape[2])
+        height, width = self.shape
+        self._keep = max(3, _CACHE_BYTES // max(1, height * width))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: open files do not travel."""
+        return {**self.__dict__, "_stack": None, "_cache": OrderedDict()}
+
+    def close(self) -> None:
+        """Let go of the open file; it is opened again when it is needed."""
+        self._stack = None
+
+    def crop(self, z: int, top: int, left: int, size: int) -> NDArray[np.float32]:
+        """Return a square of slices z - 1, z and z + 1, (3, size, size), in [0, 1]."""
+        window = [self._slice(k)[top : top + size, left : left + size] for k in (z - 1, z, z + 1)]
+        assert self._grey is not None
+        unit = np.stack([self._grey.to_unit(part) for part in window])
+        return np.clip(np.nan_to_num(unit, nan=0.0), 0, 1)
+
+    def _slice(self, z: int) -> NDArray[Any]:
+        found = self._cache.pop(z, None)
+        if found is None:
+            if self._stack is None:
+                self._stack = self._reopen()
+            found = np.asarray(self._stack[z])
+            if self._grey is None:
+                # One scale for the whole stack, whichever slice is read first.
+                middle = self.centres[len(self.centres) // 2]
+                self._grey = GreyScale.of(found if z == middle else np.asarray(self._stack[middle]))
+        self._cache[z] = found
+        while len(self._cache) > self._keep:
+            self._cache.popitem(last=False)
+        return found
+
+
+@dataclass(frozen=True)
+class TripleSet:
+    """Triples of several stacks, drawn with equal chance for equal area.
+
+    Parameters
+    ----------
+    sources : sequence of TripleSource
+        At least one triple in all.
+    """
+
+    sources: Sequence[TripleSource]
+
+    def draw(self, rng: np.random.Generator, size: int, least: int) -> NDArray[np.float32]:
+        """Return a random square of a random triple, (3, side, side), in [0, 1].
+
+        Parameters
+        ----------
+        rng : Generator
+            Source of randomness.
+        size : int
+            The side wanted; where a slice is smaller, its own side.
+        least : int
+            The smallest side that will do.
+        """
+        areas = np.array([len(s.centres) * s.shape[0] * s.shape[1] for s in self.sources], float)
+        source = self.sources[int(rng.choice(len(areas), p=areas / areas.sum()))]
+        side = min(size, *source.shape)
+        if side < least:
+            raise InputError(
+                f"The slices of {source.name} are {source.shape[0]} x {source.shape[1]} pixels, "
+                f"smaller than the crop of {least}: choose a smaller --crop."
+            )
+        z = source.centres[int(rng.integers(len(source.centres)))]
+        top = int(rng.integers(source.shape[0] - side + 1))
+        left = int(rng.integers(source.shape[1] - side + 1))
+        return source.crop(z, top, left, side)
+
+    def check(self, least: int) -> None:
+        """Check that every slice holds a crop of side `least`.
+
+        Raises
+        ------
+        InputError
+            If one does not.
+        """
+        for source in self.sources:
+            if min(source.shape) < least:
+                raise InputError(
+                    f"The slices of {source.name} are {source.shape[0]} x {source.shape[1]} "
+                    f"pixels, smaller than the crop of {least}: choose a smaller --crop."
+                )
+
+    def close(self) -> None:
+        """Let go of open files, which processes must not share."""
+        for source in self.sources:
+            source.close()
+
+    @property
+    def count(self) -> int:
+        """Number of triples."""
+        return sum(len(source.centres) for source in self.sources)
+
+
+def open_sets(settings: TrainingSettings) -> tuple[TripleSet, TripleSet]:
+    """Return the triples to train on and those to validate on.
+
+    Raises
+    ------
+    InputError
+        If a range lies outside its stack or too few slices are left.
+    StackError
+        If a stack cannot be read.
+    """
+    held_out = 0 if settings.validate else settings.val_slices
+    train: list[TripleSource] = []
+    validate: list[TripleSource] = []
+    for spec in settings.data:
+        reopen = partial(open_stack, spec.path)
+        depth = len(reopen())
+        numbers = _numbers(spec, depth)
+        kept, last = numbers[: len(numbers) - held_out], numbers[len(numbers) - held_out :]
+        train.append(TripleSource(str(spec), reopen, _inner(kept, spec)))
+        if held_out:
+            # The slice before a held-out one is only its neighbour, never its target.
+            validate.append(TripleSource(str(spec), reopen, _outer(last, depth)))
+    for spec in settings.validate:
+        reopen = partial(open_stack, spec.path)
+        depth = len(reopen())
+        centres = _outer(_numbers(spec, depth), depth)
+        validate.append(TripleSource(str(spec), reopen, centres))
+    if settings.neuropil:
+        made = partial(_Synthetic, settings.neuropil, settings.seed)
+        train.append(TripleSource("neuropil", made, range(1, settings.neuropil - 1)))
+        if not settings.data and not settings.validate:
+            other = partial(_Synthetic, 5, settings.seed + 1)
+            validate.append(TripleSource("neuropil", other, range(1, 4)))
+    sets = TripleSet(train), TripleSet(validate)
+    for found, what in zip(sets, ("train", "validate"), strict=True):
+        if not found.count:
+            raise InputError(
+                f"There is nothing to {what} on: each needs three slices in a row; "
+                "give more slices, or other --val-slices or --validate."
+            )
+    return sets
+
+
+class _Synthetic:
+    """A synthetic stack, made when it is first needed."""
+
+    def __init__(self, depth: int, seed: int) -> None:
+        self.shape = (depth, _NEUROPIL_SIDE, _NEUROPIL_SIDE)
+        self._seed = seed
+        self._made: NDArray[np.uint8] | None = None
+
+    def __getitem__(self, z: int) -> NDArray[Any]:
+        if self._made is None:
+            self._made = neuropil(self.shape, seed=self._seed)
+        return self._made[z]
+
+
+def _numbers(spec: DataSpec, depth: int) -> list[int]:
+    """Return the slice numbers of a record, in order."""
+    if spec.slices is None:
+        return list(range(depth))
+    numbers = sorted({z for first, last in spec.slices for z in range(first, last + 1)})
+    if numbers[-1] >= depth:
+        raise InputError(
+            f"{spec.path} has slices 0 to {depth - 1}, but slice {numbers[-1]} was asked for."
+        )
+    return numbers
+
+
+def _inner(numbers: Iterable[int], spec: DataSpec) -> list[int]:
+    """Return the slices whose two neighbours are also among `numbers`."""
+    known = set(numbers)
+    inner = sorted(z for z in known if z - 1 in known and z + 1 in known)
+    if not inner:
+        raise InputError(
+            f"{spec} leaves no three slices in a row to train on: give more slices, "
+            "or a smaller --val-slices."
+        )
+    return inner
+
+
+def _outer(numbers: Iterable[int], depth: int) -> list[int]:
+    """Return the slices that have two neighbours in the stack."""
+    return [z for z in numbers if 0 < z < depth - 1]

@@ -1,0 +1,163 @@
+"""A whole training run: the stages one after another, their weights and the card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sff_napari.errors import InputError
+from sff_napari.networks import weights
+from sff_napari.progress import ProgressCallback
+from sff_napari.training.card import write_card
+from sff_napari.training.data import open_sets
+from sff_napari.training.parallel import Ranks, ranks
+from sff_napari.training.records import RunFolder
+from sff_napari.training.settings import STAGES, TrainingSettings
+from sff_napari.training.stages import Stage, precision_context
+from sff_napari.training.trainer import StageTrainer
+
+MAY_CHANGE = ("device", "workers", "threads", "max_minutes", "data_note", "licence")
+"""Settings a resumed run may have other than the run it goes on with."""
+
+
+def train(
+    settings: TrainingSettings,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    command: str = "",
+    progress: ProgressCallback | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> dict[str, Path]:
+    """Train networks and write their weights and a model card.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+        What to train on, and how.
+    out : str or Path
+        Folder for everything the run writes.
+    resume : bool
+        Go on with the run in `out`, which must have the same settings but for
+        those in `MAY_CHANGE`.
+    command : str
+        The command that started the run, for the card.
+    progress : callable, optional
+        Called as ``progress(share, text)``; the share starts again with every stage.
+    stop : callable, optional
+        Asked at every iteration; True saves the last checkpoint and stops.
+
+    Returns
+    -------
+    dict of str to Path
+        The weights file of each stage.
+
+    Raises
+    ------
+    InputError
+        If settings or data cannot be used.
+    StackError
+        If a stack cannot be read or a file not written.
+    WeightsError
+        If the weights of a stage before the first cannot be used.
+    Cancelled
+        If `stop` returned True; everything needed to resume is then on the disk.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    with ranks(settings.device) as here:
+        return _train(settings, RunFolder(out), here, resume, command, progress, stop)
+
+
+def _train(
+    settings: TrainingSettings,
+    folder: RunFolder,
+    here: Ranks,
+    resume: bool,
+    command: str,
+    progress: ProgressCallback | None,
+    stop: Callable[[], bool] | None,
+) -> dict[str, Path]:
+    here.share_of(settings.batch)
+    triples, validation = open_sets(settings)
+    triples.check(settings.crop)
+    validation.check(settings.crop)
+    if here.is_first:
+        if resume:
+            check_same(folder.settings(), settings)
+            folder.store(settings)
+        else:
+            folder.begin(settings)
+    here.wait()
+    context = precision_context(settings.precision, here.device)
+    before: dict[str, nn.Module] = {}
+    minutes = 0.0
+    for name in settings.stages:
+        for earlier in STAGES[: STAGES.index(name)]:
+            if earlier not in before:
+                before[earlier] = _earlier(earlier, settings, here.device)
+        stage = Stage(name, dict(before), context, settings.true_flow_share)
+        trainer = StageTrainer(
+            stage,
+            settings,
+            here,
+            folder,
+            triples,
+            validation,
+            minutes,
+            progress if here.is_first else None,
+            stop or (lambda: False),
+        )
+        trainer.train()
+        minutes += trainer.state.minutes
+        if here.is_first:
+            _finish(stage, settings, folder)
+            write_card(folder, settings, command, here.count)
+        here.wait()
+        # What the next stage sees is what users get: the rounded weights of the file.
+        before[name] = weights.load(name, folder.weights(name), here.device)  # type: ignore[call-overload]
+    return {name: folder.weights(name) for name in settings.stages}
+
+
+def check_same(stored: TrainingSettings, wanted: TrainingSettings) -> None:
+    """Check that a run can be resumed with these settings.
+
+    Raises
+    ------
+    InputError
+        Naming the settings that differ and must not.
+    """
+    old, new = stored.to_dict(), wanted.to_dict()
+    differ = [name for name in old if name not in MAY_CHANGE and old[name] != new[name]]
+    if differ:
+        names = ", ".join(name.replace("_", "-") for name in differ)
+        raise InputError(
+            f"The run to resume was started with other settings ({names}): "
+            "leave them out, or start a new run in another folder."
+        )
+
+
+def _earlier(kind: str, settings: TrainingSettings, device: torch.device) -> nn.Module:
+    """Return the network of a stage that this run does not train."""
+    path = settings.before or None
+    return weights.load(kind, path, device)  # type: ignore[call-overload,no-any-return]
+
+
+def _finish(stage: Stage, settings: TrainingSettings, folder: RunFolder) -> None:
+    """Write the weights with the best validation score."""
+    best = folder.restore(stage.name, "best")
+    if best is None:
+        raise InputError(
+            f"The {stage.name} network never reached a finite validation score: "
+            "train longer or with a smaller --rate."
+        )
+    network = stage.new_network(settings.width, settings.seed)
+    network.load_state_dict(best["network"])
+    data = ", ".join(spec.label for spec in settings.data)
+    if settings.neuropil:
+        data = f"{data}, " * bool(data) + f"{settings.neuropil} slices of synthetic neuropil"
+    record = weights.WeightsInfo(stage.name, settings.width, data, settings.seed, best["scores"])
+    weights.save_weights(folder.weights(stage.name), network, record)
