@@ -68,6 +68,13 @@ def test_gradients_of_51_taps_equal_the_naive_ones() -> None:
         assert torch.allclose(one, other, rtol=1e-9, atol=1e-9)
 
 
+def test_bands_of_rows_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = random_case(5)
+    whole = local_convolution(*case)
+    monkeypatch.setattr("sff_napari.networks.local_convolution._BAND", 4)
+    assert torch.equal(local_convolution(*case), whole)
+
+
 def test_a_centre_tap_returns_the_image() -> None:
     image = torch.rand(1, 1, 33, 40)
     kernels = torch.zeros(1, 51, 33, 40)

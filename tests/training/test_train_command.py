@@ -146,6 +146,9 @@ def test_killed_runs_end_as_if_nothing_had_happened(
     assert run(*options, "--resume") == 0
     assert same_weights(folder, finished)
     assert rows(folder) == rows(finished)
+    card = (folder / "CARD.md").read_text()
+    assert "Commands, in order" in card
+    assert card.count("sff-napari-train") == 3
 
 
 if os.name == "posix":

@@ -22,6 +22,9 @@ TAPS = 51
 _PIXELS_A_CALL = 1 << 18
 """Pixels a product on a GPU; on a CPU one row at a time stays in the cache and is fastest."""
 
+_BAND = 128
+"""Rows whose kernels are brought to float32 together where no gradient is wanted."""
+
 
 def local_convolution(image: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
     """Return the image filtered with one separable kernel a pixel.
@@ -45,10 +48,29 @@ def local_convolution(image: Tensor, vertical: Tensor, horizontal: Tensor) -> Te
     radius = vertical.shape[1] // 2
     with torch.autocast(image.device.type, enabled=False):
         padded = functional.pad(image.to(dtype), (radius,) * 4, mode="replicate")
-        # The taps last: a pixel's kernel is then one run of memory.
-        v = vertical.to(dtype).permute(0, 2, 3, 1).contiguous()
-        h = horizontal.to(dtype).permute(0, 2, 3, 1).contiguous()
-        return _LocalConvolution.apply(padded[:, 0], v, h)[:, None]  # type: ignore[no-any-return]
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (image, vertical, horizontal)):
+            return _with_kernels(padded, vertical, horizontal)
+        # The kernels take 102 values a pixel: in float32 only a band of them at a time.
+        height = vertical.shape[2]
+        bands = [slice(y, min(y + _BAND, height)) for y in range(0, height, _BAND)]
+        parts = [
+            _with_kernels(
+                padded[:, :, band.start : band.stop + 2 * radius],
+                vertical[:, :, band],
+                horizontal[:, :, band],
+            )
+            for band in bands
+        ]
+        return torch.cat(parts, dim=2)
+
+
+def _with_kernels(padded: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+    """Return (B, 1, Y, X) from an image padded by the radius and kernels (B, taps, Y, X)."""
+    # The taps last: a pixel's kernel is then one run of memory.
+    v = vertical.to(padded.dtype).permute(0, 2, 3, 1).contiguous()
+    h = horizontal.to(padded.dtype).permute(0, 2, 3, 1).contiguous()
+    out: Tensor = _LocalConvolution.apply(padded[:, 0].contiguous(), v, h)
+    return out[:, None]
 
 
 class _LocalConvolution(torch.autograd.Function):

@@ -25,7 +25,7 @@ _MEANING = {
 }
 
 
-def write_card(folder: RunFolder, settings: TrainingSettings, command: str, processes: int) -> None:
+def write_card(folder: RunFolder, settings: TrainingSettings, processes: int) -> None:
     """Write ``CARD.md`` beside the weights of a run.
 
     Parameters
@@ -34,8 +34,6 @@ def write_card(folder: RunFolder, settings: TrainingSettings, command: str, proc
         The run; stages that are not finished are left out.
     settings : TrainingSettings
         Its settings.
-    command : str
-        The command that started it.
     processes : int
         How many processes trained.
 
@@ -45,7 +43,7 @@ def write_card(folder: RunFolder, settings: TrainingSettings, command: str, proc
         If it cannot be written.
     """
     done = [s for s in STAGES if s in settings.stages and folder.weights(s).is_file()]
-    validated = _validation_text(settings)
+    commands = folder.commands()
     lines = [
         "# Weights for sff-napari",
         "",
@@ -56,14 +54,14 @@ def write_card(folder: RunFolder, settings: TrainingSettings, command: str, proc
         "## Data",
         "",
         f"- Trained on: {_training_text(settings)}.",
-        f"- Validated on: {validated}.",
+        f"- Validated on: {_validation_text(settings)}.",
         f"- About the data: {settings.data_note or 'no note was given (--data-note).'}",
         f"- Licence of the data: {settings.licence or 'not stated (--licence).'}",
         "",
-        "## Command",
+        "## Command" + "s, in order" * (len(commands) > 1),
         "",
         "```",
-        command or "(started from Python)",
+        *(command or "(started from Python)" for command in commands),
         "```",
         "",
         f"Seed {settings.seed}; {processes} process{'es' if processes > 1 else ''}. Folds: "

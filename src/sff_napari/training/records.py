@@ -44,8 +44,8 @@ class RunFolder:
         self.path = Path(path)
         self.log = self.path / "log.csv"
 
-    def begin(self, settings: TrainingSettings) -> None:
-        """Make the folder and store the settings.
+    def begin(self, settings: TrainingSettings, command: str) -> None:
+        """Make the folder and store the settings and the command that started the run.
 
         Raises
         ------
@@ -60,7 +60,7 @@ class RunFolder:
                 "or choose another folder."
             )
         self._make_folders()
-        write_json(self.path / "run.json", settings.to_dict())
+        write_json(self.path / "run.json", settings.to_dict() | {"commands": [command]})
         self._write_rows([])
 
     def settings(self) -> TrainingSettings:
@@ -71,20 +71,30 @@ class RunFolder:
         InputError
             If there is no run, or its record is damaged.
         """
+        self._make_folders()
+        return TrainingSettings.from_dict(self._record())
+
+    def commands(self) -> list[str]:
+        """Return the commands that started and resumed the run, in order."""
+        return [str(command) for command in self._record().get("commands", [])]
+
+    def _record(self) -> dict[str, Any]:
         try:
             record = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+            if not isinstance(record, dict):
+                raise ValueError("not an object")
         except FileNotFoundError as error:
             raise InputError(
                 f"{self.path} holds no training run to resume: leave out --resume to start one."
             ) from error
         except (OSError, ValueError) as error:
             raise InputError(f"The file run.json in {self.path} cannot be read.") from error
-        self._make_folders()
-        return TrainingSettings.from_dict(record)
+        return record
 
-    def store(self, settings: TrainingSettings) -> None:
-        """Store settings that changed where they may."""
-        write_json(self.path / "run.json", settings.to_dict())
+    def store(self, settings: TrainingSettings, command: str) -> None:
+        """Store settings that changed where they may, and the command that resumed the run."""
+        commands = [*self.commands(), command]
+        write_json(self.path / "run.json", settings.to_dict() | {"commands": commands})
 
     def _make_folders(self) -> None:
         for folder in (self.path, self.path / "checkpoints", self.path / "pictures"):

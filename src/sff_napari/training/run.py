@@ -88,9 +88,9 @@ def _train(
     if here.is_first:
         if resume:
             check_same(folder.settings(), settings)
-            folder.store(settings)
+            folder.store(settings, command)
         else:
-            folder.begin(settings)
+            folder.begin(settings, command)
     here.wait()
     context = precision_context(settings.precision, here.device)
     before: dict[str, nn.Module] = {}
@@ -115,7 +115,7 @@ def _train(
         minutes += trainer.state.minutes
         if here.is_first:
             _finish(stage, settings, folder)
-            write_card(folder, settings, command, here.count)
+            write_card(folder, settings, here.count)
         here.wait()
         # What the next stage sees is what users get: the rounded weights of the file.
         before[name] = weights.load(name, folder.weights(name), here.device)  # type: ignore[call-overload]
