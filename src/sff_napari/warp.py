@@ -51,9 +51,7 @@ def sample(
 ) -> Tensor:
     """Return `image` (B, C, H, W) read at pixel places `y`, `x` (B, Y, X)."""
     height, width = image.shape[-2:]
-    grid = torch.stack(
-        [x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], dim=-1
-    )
+    grid = torch.stack([x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], dim=-1)
     return F.grid_sample(
         image, grid.to(image.dtype), mode=mode, padding_mode=padding, align_corners=True
     )

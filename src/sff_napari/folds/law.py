@@ -87,7 +87,10 @@ class FoldLaw:
         )
 
     def with_dark_line(
-        self, along: Sequence[float] | np.ndarray, half_widths: Sequence[float], hidden_half_width: float
+        self,
+        along: Sequence[float] | np.ndarray,
+        half_widths: Sequence[float],
+        hidden_half_width: float,
     ) -> FoldLaw:
         """Return the law with w1 varying along the line and w2 as given, both sides equal.
 
@@ -117,7 +120,9 @@ class FoldLaw:
         if not any(inside):
             return self
         count = max(16, int(curve.length / 8))
-        inner = torch.linspace(0, curve.length, count, dtype=self.knots.dtype, device=self.knots.device)
+        inner = torch.linspace(
+            0, curve.length, count, dtype=self.knots.dtype, device=self.knots.device
+        )
         reach = min(150.0, curve.length / 3)
         taper = torch.ones_like(inner)
         for is_inside, from_end in zip(inside, (inner, curve.length - inner), strict=True):
@@ -128,7 +133,9 @@ class FoldLaw:
         step = 1e-2
 
         def with_rims(values: Tensor, rims: Tensor) -> Tensor:
-            return torch.cat([values[..., :1] * rims[0], values, values[..., -1:] * rims[1]], dim=-1)
+            return torch.cat(
+                [values[..., :1] * rims[0], values, values[..., -1:] * rims[1]], dim=-1
+            )
 
         dark = interpolate(self.knots, self.dark, inner)
         gap = torch.stack([interpolate(self.knots, side, inner) for side in self.gap]) * taper
@@ -246,7 +253,9 @@ def ends_inside(curve: Curve, law: FoldLaw, shape: tuple[int, int]) -> tuple[boo
     """Tell which ends of a line lie inside a slice (Y, X), clear of its border."""
     ends, _ = curve.at(torch.tensor([0.0, curve.length], dtype=curve.dtype, device=curve.device))
     result = []
-    for y, x, width in zip(ends[0].tolist(), ends[1].tolist(), law.dark[[0, -1]].tolist(), strict=True):
+    for y, x, width in zip(
+        ends[0].tolist(), ends[1].tolist(), law.dark[[0, -1]].tolist(), strict=True
+    ):
         margin = min(y, x, shape[0] - 1 - y, shape[1] - 1 - x)
         result.append(margin > max(2 * width, 8.0))
     return result[0], result[1]

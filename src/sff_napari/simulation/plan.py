@@ -154,7 +154,9 @@ def random_realistic(
         sway = sway + rng.normal(0, wiggle / waves**2) * np.sin(np.pi * waves * share)
     vertices = p + share[:, None] * span * tangent + sway[:, None] * normal
     # The ends were drawn on the border; the bow is zero there, so they stay on it.
-    half_width = float(rng.uniform(min(ranges.half_width[0], limit / 3), min(ranges.half_width[1], limit / 2)))
+    half_width = float(
+        rng.uniform(min(ranges.half_width[0], limit / 3), min(ranges.half_width[1], limit / 2))
+    )
     widths = half_width * _smooth_factors(rng, count, ranges.half_width_variation)
     gaps = np.empty((2, count))
     for side in range(2):

@@ -129,9 +129,7 @@ def simulate_realistic(
     array = as_slice(image)
     shape = (array.shape[0], array.shape[1])
     plans = [random_realistic(shape, rng, ranges) for _ in range(count)]
-    return simulate(
-        array, plans, lambda im, a, w: paint_realistic(im, a, w, rng), device=device
-    )
+    return simulate(array, plans, lambda im, a, w: paint_realistic(im, a, w, rng), device=device)
 
 
 def simulate(
@@ -168,7 +166,9 @@ def simulate(
         degraded = warp(degraded[None, None], push[None], "bicubic", "reflection")[0, 0].clamp(0, 1)
         half_width = law.half_width(here.along)
         if paint is None:
-            degraded = paint_black(degraded, law.is_dark(here.along, here.distance) & (half_width > 0))
+            degraded = paint_black(
+                degraded, law.is_dark(here.along, here.distance) & (half_width > 0)
+            )
         else:
             degraded = paint(degraded, here.distance.abs(), half_width)
         # Way back: first undo the folds made earlier, then this one.

@@ -1,0 +1,281 @@
+"""The cascade on one device: interpolation, unfolding and fusion of one slice, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sff_napari.arrays import GreyScale
+from sff_napari.errors import InputError
+from sff_napari.folds import Fold
+from sff_napari.networks import weights
+from sff_napari.progress import Reporter
+from sff_napari.restoration import neighbours as neighbouring
+from sff_napari.restoration.fusion import (
+    HALO,
+    Fuser,
+    NetworkFusion,
+    Seamless,
+    Statistics,
+    Stitch,
+)
+from sff_napari.restoration.interpolation import (
+    Interpolator,
+    NetworkInterpolation,
+    Weighted,
+    motion,
+)
+from sff_napari.restoration.methods import Methods
+from sff_napari.restoration.neighbours import Neighbour
+from sff_napari.restoration.network_unfolding import NetworkUnfolding, NoUnfolding
+from sff_napari.restoration.tiles import grown, tiles
+from sff_napari.restoration.unfolding import LawUnfolding, covered, fit_folds
+from sff_napari.warp import sample
+
+_FAR = 60.0
+"""Pixels from the line beyond which brightness is compared with the neighbours."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Results for one tile, as NumPy arrays (Y, X) in working values; see `Restoration`."""
+
+    restored: NDArray[np.float32]
+    reference: NDArray[np.float32]
+    unfolded: NDArray[np.float32]
+    flow: NDArray[np.float32]
+    synthesised: NDArray[np.float32]
+    changed: NDArray[np.bool_]
+
+
+class Cascade:
+    """The three stages, set up for one slice.
+
+    Parameters
+    ----------
+    damaged : ndarray, (Y, X)
+        The damaged slice.
+    grey : GreyScale
+        Its grey scale.
+    around : dict of str to ndarray
+        Its neighbours, "previous" and "following" or one of them.
+    folds : list of Fold
+        The fold lines.
+    methods : Methods
+        What to use.
+    device : torch.device
+        Where to compute.
+    tile : int
+        Side of the tiles, px.
+    reporter : Reporter
+        Told of progress, asked for cancellation.
+    """
+
+    def __init__(
+        self,
+        damaged: NDArray[Any],
+        grey: GreyScale,
+        around: dict[str, NDArray[Any]],
+        folds: list[Fold],
+        methods: Methods,
+        device: torch.device,
+        tile: int,
+        reporter: Reporter,
+    ) -> None:
+        self.shape = (damaged.shape[0], damaged.shape[1])
+        self.folds = folds
+        self.methods = methods
+        self.device = device
+        self.tile = tile
+        self._networks: dict[str, str] = {}
+        reporter(0.0, "Comparing the slices")
+        image = torch.from_numpy(grey.to_unit(damaged)).to(device)
+        self.finite = torch.isfinite(image)
+        self.all_finite = bool(self.finite.all())
+        self.damaged = torch.nan_to_num(image, nan=0.0)
+        del image
+        known = self._clear_of_folds(methods.cover) & self.finite
+        self.neighbours = self._prepare(around, grey, known)
+        reporter(0.1, "Interpolating")
+        part = reporter.part(0.1, 0.9)
+        self.unfolding: LawUnfolding | NetworkUnfolding | NoUnfolding
+        if methods.unfolding == "law":
+            self.unfolding = fit_folds(
+                folds,
+                self.shape,
+                self.damaged,
+                known,
+                [(one.image, one.known) for one in self.neighbours],
+                methods.cover,
+                part,
+            )
+            self.interpolator = self._interpolator(self.unfolding.drifts)
+        else:
+            self.interpolator = self._interpolator(None)
+            if methods.unfolding == "network":
+                self.unfolding = NetworkUnfolding(
+                    self._network("unfolding"),
+                    folds,
+                    self.damaged,
+                    self.interpolator,
+                    methods.cover,
+                    tile,
+                    part,
+                )
+            else:
+                self.unfolding = NoUnfolding(folds, methods.cover, device)
+        reporter(0.9, "Fusing")
+        self.fuser = self._fuser(known)
+        reporter(1.0, "Fusing")
+
+    def _clear_of_folds(self, margin: float) -> Tensor:
+        """Return the pixels farther than `margin` px from every dark line, (Y, X) bool."""
+        clear = torch.ones(self.shape, dtype=torch.bool, device=self.device)
+        for rows, columns in tiles(self.shape, self.tile):
+            size = (rows.stop - rows.start, columns.stop - columns.start)
+            origin = (float(rows.start), float(columns.start))
+            for fold in self.folds:
+                clear[rows, columns] &= ~covered(fold, size, margin, self.device, origin)
+        return clear
+
+    def _prepare(
+        self, around: dict[str, NDArray[Any]], grey: GreyScale, known: Tensor
+    ) -> list[Neighbour]:
+        far = self._clear_of_folds(_FAR) & self.finite
+        if float(far.float().mean()) < 0.2:
+            far = known
+        prepared = []
+        for name, array in around.items():
+            scale = grey if array.dtype == grey.dtype else GreyScale.of(array)
+            one = neighbouring.load(name, scale.to_unit(array), self.device)
+            prepared.append(neighbouring.with_contrast_of(one, self.damaged, far))
+        return neighbouring.aligned(prepared, self.damaged, known, self.folds)
+
+    def _network(self, kind: Any) -> Any:
+        network = weights.load(kind, self.methods.weights, self.device)
+        self._networks[kind] = weights.digest(kind, self.methods.weights)
+        return network
+
+    def _interpolator(self, drifts: Tensor | None) -> Interpolator:
+        choice = self.methods.interpolation
+        if choice == "motion":
+            return motion(self.neighbours, drifts)
+        if choice == "network":
+            return NetworkInterpolation(self._network("interpolation"), self.neighbours)
+        if choice == "mean":
+            return Weighted(self.neighbours)
+        chosen = [one for one in self.neighbours if one.name == choice]
+        if not chosen:
+            raise InputError(
+                f"The {choice} slice is missing, so it cannot be copied: choose another interpolation."
+            )
+        return Weighted(chosen)
+
+    def _fuser(self, known: Tensor) -> Fuser:
+        choice = self.methods.fusion
+        if choice == "stitch":
+            return Stitch()
+        if choice.startswith("network"):
+            return NetworkFusion(self._network("fusion"), choice == "network-everywhere")
+        grid, first, step = Seamless.grid(self.shape)
+        flow, hidden = self.unfolding.on_grid(grid, (first, first), step)
+        observed = Statistics.of(self.damaged, known).warped(flow, hidden)
+        reference = torch.empty(self.shape, device=self.device)
+        for rows, columns in tiles(self.shape, self.tile):
+            reference[rows, columns] = self.interpolator.on_tile(rows, columns)
+        everywhere = torch.ones_like(known)
+        filling = Statistics.of(reference, everywhere)
+        expected = [Statistics.of(one.image, one.known) for one in self.neighbours]
+        return Seamless(observed, expected, filling, hidden)
+
+    def tiles(self) -> Iterator[tuple[float, tuple[slice, slice], Tile]]:
+        """Yield the share done, the place and the results of each tile."""
+        parts = list(tiles(self.shape, self.tile))
+        for number, (rows, columns) in enumerate(parts):
+            yield number / len(parts), (rows, columns), self._tile(rows, columns)
+
+    def _tile(self, rows: slice, columns: slice) -> Tile:
+        (outer_rows, outer_columns), inner = grown(rows, columns, self.shape, HALO, 8)
+        shape = (outer_rows.stop - outer_rows.start, outer_columns.stop - outer_columns.start)
+        origin = (float(outer_rows.start), float(outer_columns.start))
+        flow, hidden = self.unfolding.on_grid(shape, origin)
+        y = torch.arange(outer_rows.start, outer_rows.stop, device=self.device)[:, None] + flow[0]
+        x = torch.arange(outer_columns.start, outer_columns.stop, device=self.device) + flow[1]
+        outside = (y < -0.5) | (y > self.shape[0] - 0.5) | (x < -0.5) | (x > self.shape[1] - 0.5)
+        hidden = hidden | outside
+        moved = (flow != 0).any(0)
+        still = self.damaged[outer_rows, outer_columns]
+        if bool(moved.any()):
+            unfolded = sample(self.damaged[None, None], y[None], x[None], "bicubic")[0, 0]
+            unfolded = torch.where(moved, unfolded.clamp(0, 1), still)
+        else:
+            unfolded = still.clone()
+        lost = hidden
+        if not self.all_finite:
+            gaps = (~self.finite)[None, None].to(torch.float32)
+            lost = hidden | ((sample(gaps, y[None], x[None], "bilinear")[0, 0] > 0.01) & moved)
+        reference = self.interpolator.on_tile(outer_rows, outer_columns).clamp(0, 1)
+        restored, synthesised = self.fuser.on_tile(
+            unfolded, reference, lost, (outer_rows.start, outer_columns.start)
+        )
+        changed = (restored != still) & (
+            self.finite[outer_rows, outer_columns] | (synthesised > 0) | moved
+        )
+        unknown = lost | ~(self.finite[outer_rows, outer_columns] | moved)
+        flow = flow.masked_fill(lost, torch.nan)
+        unfolded = unfolded.masked_fill(unknown, torch.nan)
+
+        def cut(tensor: Tensor) -> Any:
+            return tensor[..., inner[0], inner[1]].contiguous().cpu().numpy()
+
+        return Tile(
+            cut(restored.clamp(0, 1)),
+            cut(reference),
+            cut(unfolded),
+            cut(flow),
+            cut(synthesised),
+            cut(changed),
+        )
+
+    def report(self) -> dict[str, Any]:
+        """Return what was chosen and found, in plain JSON types."""
+        found: dict[str, Any] = {
+            "interpolation": self.methods.interpolation,
+            "unfolding": self.methods.unfolding,
+            "fusion": self.methods.fusion,
+            "cover": self.methods.cover,
+            "tile": self.tile,
+            "weights": dict(self._networks),
+            "neighbours": [
+                {
+                    "name": one.name,
+                    "shift": list(one.shift),
+                    "gain": round(one.gain, 4),
+                    "offset": round(one.offset, 4),
+                }
+                for one in self.neighbours
+            ],
+            "folds": [],
+        }
+        if isinstance(self.unfolding, LawUnfolding):
+            found["folds"] = [_law_report(one) for one in self.unfolding.fitted]
+        return found
+
+
+def _law_report(one: Any) -> dict[str, Any]:
+    law = one.law
+    return {
+        "uniform": one.uniform,
+        "score": round(float(one.score), 4),
+        "displacement": [round(float(side.mean()), 2) for side in law.gap],
+        "decay": [round(float(side.mean()), 5) for side in law.decay],
+        "tail": [round(float(tail), 3) for tail in law.tail],
+        "hidden_width": round(float((law.gap.sum(0) + 2 * law.dark).mean()), 2),
+        "drift": [[round(float(v), 2) for v in drift[:, 0]] for drift in one.drifts],
+    }

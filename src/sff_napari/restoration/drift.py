@@ -1,0 +1,148 @@
+"""How the tissue moves from slice to slice: shifts between neighbours, smooth drift fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sff_napari.folds.curve import grid_points
+from sff_napari.restoration.matching import Features, shift_scores
+from sff_napari.warp import sample
+
+_WINDOW = 64
+_STRIDE = 32
+LARGEST_SHIFT = 64.0
+"""Largest shift of a whole slice that is looked for, px."""
+
+
+def global_shift(
+    here: Features, there: Features, least_overlap: float = 0.3, largest: float = LARGEST_SHIFT
+) -> tuple[Tensor, float]:
+    """Return the translation between two slices and how well they agree at it.
+
+    Parameters
+    ----------
+    here, there : Features
+        On the same grid.
+    least_overlap : float
+        Share of the slice that must be compared for a shift to count.
+    largest : float
+        Largest shift in each direction, px.
+
+    Returns
+    -------
+    shift : Tensor, (2,)
+        (dy, dx) in px: `here` at x looks like `there` at x + shift.
+    score : float
+        Correlation at that shift.
+    """
+    height, width = here.values.shape
+    size = (2 * height, 2 * width)
+    a, b = here.values * here.known, there.values * there.known
+
+    def correlate(left: Tensor, right: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft2(left, s=size).conj() * torch.fft.rfft2(right, s=size)
+        return torch.fft.irfft2(spectrum, s=size)
+
+    norm = correlate(a.square(), there.known) * correlate(here.known, b.square())
+    overlap = correlate(here.known, there.known)
+    score = correlate(a, b) / norm.clamp_min(1e-3).sqrt()
+    score = torch.where(
+        overlap > least_overlap * height * width, score, torch.full_like(score, -1.0)
+    )
+    reach = int(min(largest / here.pool, height / 3, width / 3))
+    rows = torch.arange(-reach, reach + 1, device=a.device)
+    near = score[rows % size[0]][:, rows % size[1]]
+    best = int(near.argmax())
+    y, x = divmod(best, near.shape[1])
+    shift = torch.tensor(
+        [_peak(near[:, x], y) - reach, _peak(near[y], x) - reach], dtype=torch.float32
+    )
+    return shift * here.pool, float(near[y, x])
+
+
+def _peak(values: Tensor, index: int) -> float:
+    """Return the place of a maximum between samples, by a parabola through three of them."""
+    if not 0 < index < len(values) - 1:
+        return float(index)
+    a, b, c = (float(v) for v in values[index - 1 : index + 2])
+    bend = a - 2 * b + c
+    return index + (0.5 * (a - c) / bend if bend < 0 else 0.0)
+
+
+@dataclass(frozen=True)
+class DriftField:
+    """A smooth displacement between two slices, kept on a coarse grid.
+
+    Parameters
+    ----------
+    values : Tensor, (2, rows, columns)
+        (dy, dx) in px.
+    first, step : float
+        Pixel coordinate of the first grid point, in y and x, and the spacing.
+    """
+
+    values: Tensor
+    first: float
+    step: float
+
+    @classmethod
+    def still(cls, device: torch.device | str = "cpu") -> DriftField:
+        """Return the field of no displacement."""
+        return cls(torch.zeros((2, 1, 1), device=device), 0.0, 1.0)
+
+    def on_grid(
+        self, shape: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0), step: float = 1.0
+    ) -> Tensor:
+        """Return the field (2, height, width), in px, on a grid of the slice."""
+        if self.values.shape[1:] == (1, 1):
+            return self.values.expand(2, *shape)
+        points = grid_points(shape, origin, step, self.values.device, self.values.dtype)
+        places = (points - self.first) / self.step
+        return sample(self.values[None], places[0][None], places[1][None], "bilinear", "border")[0]
+
+
+def drift_field(here: Features, there: Features, reach: float = 16.0) -> DriftField:
+    """Return the smooth displacement between two slices.
+
+    Windows are compared over small shifts; the scores, not the shifts, are
+    smoothed, so that a window without texture follows those around it.
+
+    Parameters
+    ----------
+    here, there : Features
+        On the same grid; what is not known does not count.
+    reach : float
+        Largest displacement in each direction, px.
+
+    Returns
+    -------
+    DriftField
+        `here` at x shows what `there` shows at ``x + field(x)``.
+    """
+    pool = here.pool
+    window, stride = max(_WINDOW // pool, 2), max(_STRIDE // pool, 1)
+    if min(here.values.shape) < 2 * window:
+        return DriftField.still(here.values.device)
+    steps = max(1, round(reach / pool))
+    scores, weight = shift_scores(here.values, here.known, there, steps, window, stride)
+    side = 2 * steps + 1
+    flat = (scores * weight[..., None, None]).reshape(*weight.shape, side * side).movedim(-1, 0)
+    smooth = _blur3(flat)
+    # A soft maximum: the mean shift under scores raised to a high power.
+    share = torch.softmax(40 * smooth / weight.mean().clamp_min(1e-3), dim=0)
+    offsets = torch.arange(-steps, steps + 1, device=flat.device, dtype=flat.dtype) * pool
+    dy = (share * offsets.repeat_interleave(side)[:, None, None]).sum(0)
+    dx = (share * offsets.repeat(side)[:, None, None]).sum(0)
+    first = (window - 1) / 2 * pool + (pool - 1) / 2
+    return DriftField(_blur3(torch.stack([dy, dx])), first, float(stride * pool))
+
+
+def _blur3(planes: Tensor) -> Tensor:
+    """Return planes (N, rows, columns) blurred over three by three."""
+    kernel = planes.new_tensor([1.0, 2.0, 1.0])
+    kernel = (kernel[:, None] * kernel / 16)[None, None]
+    return F.conv2d(F.pad(planes[:, None], (1, 1, 1, 1), mode="replicate"), kernel)[:, 0]

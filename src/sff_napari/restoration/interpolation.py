@@ -1,0 +1,144 @@
+"""The reference: what the slice between two neighbours should look like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from sff_napari.devices import autocast
+from sff_napari.folds.curve import grid_points
+from sff_napari.networks import InterpolationNetwork
+from sff_napari.restoration.drift import DriftField, drift_field
+from sff_napari.restoration.matching import Features
+from sff_napari.restoration.neighbours import Neighbour
+from sff_napari.restoration.tiles import grown
+from sff_napari.warp import sample
+
+Interpolation = Literal["motion", "mean", "network", "previous", "following"]
+INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
+
+_HALO = 96
+"""Pixels around a tile that the network also sees."""
+_ALIGN = 32
+"""Tiles of the network start at multiples of this: its five poolings then fall alike."""
+
+
+class Interpolator(Protocol):
+    """Anything that can give the reference for part of a slice."""
+
+    def on_tile(self, rows: slice, columns: slice) -> Tensor:
+        """Return the reference (Y, X) in [0, 1] for part of the slice."""
+
+
+class Weighted:
+    """Weighted mean of the neighbours, each read at displaced places.
+
+    Parameters
+    ----------
+    neighbours : sequence of Neighbour
+        One or two.
+    fields : sequence of DriftField, optional
+        Where each is read, relative to the pixel; in place if not given.
+    affine : Tensor, (neighbours, 2, 3), optional
+        Misalignment of the damaged slice against each neighbour, added to the
+        fields; see `FittedFold`.
+    """
+
+    def __init__(
+        self,
+        neighbours: Sequence[Neighbour],
+        fields: Sequence[DriftField] | None = None,
+        affine: Tensor | None = None,
+    ) -> None:
+        self.neighbours = list(neighbours)
+        self.fields = None if fields is None else list(fields)
+        self.affine = affine
+
+    def on_tile(self, rows: slice, columns: slice) -> Tensor:
+        """Return the reference (Y, X) in [0, 1] for part of the slice."""
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        origin = (float(rows.start), float(columns.start))
+        total = weight = None
+        for index, one in enumerate(self.neighbours):
+            if self.fields is None:
+                part, seen = one.image[rows, columns], one.known[rows, columns]
+            else:
+                part, seen = self._read(index, shape, origin)
+            share = seen.to(part.dtype) + 1e-6
+            total = part * share if total is None else total + part * share
+            weight = share if weight is None else weight + share
+        assert total is not None and weight is not None
+        return total / weight
+
+    def _read(
+        self, index: int, shape: tuple[int, int], origin: tuple[float, float]
+    ) -> tuple[Tensor, Tensor]:
+        assert self.fields is not None
+        one = self.neighbours[index]
+        device = one.image.device
+        points = grid_points(shape, origin, 1.0, device)
+        offset = self.fields[index].on_grid(shape, origin)
+        if self.affine is not None:
+            height, width = one.image.shape
+            a = self.affine[index]
+            y, x = 2 * points[0] / height - 1, 2 * points[1] / width - 1
+            offset = offset + (
+                a[:, 0, None, None] + a[:, 1, None, None] * y + a[:, 2, None, None] * x
+            )
+        y, x = points + offset
+        image = sample(one.image[None, None], y[None], x[None], "bicubic")[0, 0]
+        if bool(one.known.all()):
+            return image, torch.ones(shape, dtype=torch.bool, device=device)
+        known = sample(one.known[None, None].to(image.dtype), y[None], x[None], "nearest", "zeros")
+        return image, known[0, 0] > 0.5
+
+
+def motion(neighbours: Sequence[Neighbour], affine: Tensor | None = None) -> Weighted:
+    """Return the mean of the neighbours, each moved half way along their mutual drift.
+
+    Parameters
+    ----------
+    neighbours : sequence of Neighbour
+        One or two; a single one is only moved by its affine misalignment.
+    affine : Tensor, (neighbours, 2, 3), optional
+        Where the damaged slice lies against each neighbour.  The part in which
+        the two differ is already in their mutual drift; their mean is added.
+    """
+    device = neighbours[0].image.device
+    if len(neighbours) == 1:
+        return Weighted(neighbours, [DriftField.still(device)], affine)
+    features = [Features.of(one.image, one.known, 4) for one in neighbours]
+    mutual = drift_field(features[0], features[1])
+    halves = [
+        DriftField(sign * 0.5 * mutual.values, mutual.first, mutual.step) for sign in (-1.0, 1.0)
+    ]
+    common = None if affine is None else affine.mean(0, keepdim=True).expand(2, -1, -1)
+    return Weighted(neighbours, halves, common)
+
+
+class NetworkInterpolation:
+    """The paper's kernel prediction network, run tile by tile.
+
+    Parameters
+    ----------
+    network : InterpolationNetwork
+        In evaluation mode, on the neighbours' device.
+    neighbours : sequence of Neighbour
+        One (which then stands for both) or two.
+    """
+
+    def __init__(self, network: InterpolationNetwork, neighbours: Sequence[Neighbour]) -> None:
+        self.network = network
+        self.neighbours = list(neighbours)
+
+    def on_tile(self, rows: slice, columns: slice) -> Tensor:
+        """Return the reference (Y, X) in [0, 1] for part of the slice."""
+        first, last = self.neighbours[0].image, self.neighbours[-1].image
+        shape = (first.shape[0], first.shape[1])
+        outer, inner = grown(rows, columns, shape, _HALO, _ALIGN)
+        with torch.inference_mode(), autocast(first.device):
+            out = self.network(first[outer][None, None], last[outer][None, None])
+        return out[0, 0].float()[inner].clamp(0, 1)

@@ -1,0 +1,236 @@
+"""Sharpening a fitted law: both sides together, by gradient, with drift as a nuisance.
+
+The damaged slice is unfolded with the current law and compared with each
+neighbour over small shifts.  A window may be off because the law is wrong, which
+moves it along the normal, or because the slice as a whole lies a little off
+its neighbours, which is an affine field for each of them.  Both are fitted
+together; only the law is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sff_napari.folds import Curve, FoldLaw, unfold_displacement
+from sff_napari.progress import Reporter
+from sff_napari.restoration.lawfit import SideFit, fall, keep_in_bounds, spline_matrix
+from sff_napari.restoration.matching import (
+    Features,
+    read_scores,
+    shift_scores,
+    window_centres,
+)
+from sff_napari.warp import warp
+
+_SMOOTH = 0.01
+"""Loss for the squared second difference of neighbouring gap coefficients, px^-2."""
+_EVEN_DECAY = 0.5
+"""Loss for the squared difference of the logarithms of the decay at the two ends."""
+_STILL = 2e-5
+"""Loss a window for the squared coefficients of the affine drift, px^-2."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One round of refinement.
+
+    Parameters
+    ----------
+    window, stride : int
+        Of the windows, px.
+    reach : int
+        Largest shift, in pixels of the features' grid.
+    steps : int
+        Of the optimiser.
+    """
+
+    window: int
+    stride: int
+    reach: int
+    steps: int = 70
+
+
+@dataclass
+class _Windows:
+    """Where the compared windows lie and how well they fit at which shift."""
+
+    scores: list[Tensor]
+    weight: Tensor
+    base: Tensor
+    normal: Tensor
+    positive: Tensor
+    beyond: Tensor
+    share: Tensor
+    basis: tuple[Tensor, Tensor]
+
+
+def refine(
+    curve: Curve,
+    law: FoldLaw,
+    fits: tuple[SideFit, SideFit],
+    damaged: Features,
+    neighbours: Sequence[Features],
+    drifts: Tensor,
+    stage: Stage,
+    uniform: bool = False,
+    reporter: Reporter | None = None,
+) -> tuple[tuple[SideFit, SideFit], Tensor, float]:
+    """Return better fits, the affine drift of each neighbour, and the score reached.
+
+    Parameters
+    ----------
+    curve : Curve
+        The fold's centre line.
+    law : FoldLaw
+        What `fits` describe.
+    fits : (SideFit, SideFit)
+        Start; sides of negative and positive distance.
+    damaged, neighbours : Features
+        On the same grid.
+    drifts : Tensor, (neighbours, 2, 3)
+        Start of the affine drifts: offset (dy, dx) in px at the centre and its
+        change over half the height and half the width.
+    stage : Stage
+        Windows and steps.
+    uniform : bool
+        Keep the law the same everywhere on both sides, as the paper's.
+    reporter : Reporter, optional
+        Asked for cancellation.
+    """
+    windows = _compare(curve, law, fits, damaged, neighbours, stage, reporter)
+    if windows is None:
+        return fits, drifts, 0.0
+    pool = damaged.pool
+    gaps = [fit.gap.clone().requires_grad_() for fit in fits]
+    decays = [fit.log_decay.clone().requires_grad_() for fit in fits]
+    tails = [fit.tail.clone().requires_grad_(not uniform) for fit in fits]
+    drift = drifts.clone().requires_grad_()
+    optimiser = torch.optim.Adam(
+        [
+            {"params": gaps, "lr": 0.3},
+            {"params": decays, "lr": 0.03},
+            {"params": [drift], "lr": 0.3},
+            *([] if uniform else [{"params": tails, "lr": 0.04}]),
+        ]
+    )
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.965)
+
+    def displacement() -> Tensor:
+        """Return u of every window; side by side, so that gradients reach both."""
+        sides = []
+        for index in range(2):
+            gap = (windows.basis[index] @ gaps[index]).clamp_min(0.05)
+            rate = decays[index]
+            decay = torch.exp(rate[0] * (1 - windows.share) + rate[1] * windows.share)
+            sides.append(fall(gap, decay, tails[index], windows.beyond))
+        return torch.where(windows.positive, sides[1], sides[0])
+
+    with torch.no_grad():
+        start = displacement()
+    sign = torch.where(windows.positive, 1.0, -1.0)
+    total = float(windows.weight.sum())
+    score = torch.zeros(())
+    for _ in range(stage.steps):
+        if reporter is not None:
+            reporter.check()
+        push = sign * (displacement() - start) * windows.normal
+        score = sum(
+            (
+                (read_scores(scores, *((push + one @ windows.base) / pool)) * windows.weight).sum()
+                for scores, one in zip(windows.scores, drift, strict=True)
+            ),
+            start=torch.zeros((), device=windows.weight.device),
+        ) / max(len(windows.scores), 1)
+        loss = -score + _STILL * total * drift.square().sum()
+        for gap, decay in zip(gaps, decays, strict=True):
+            bend = gap[2:] - 2 * gap[1:-1] + gap[:-2]
+            loss = loss + _SMOOTH * bend.square().sum()
+            loss = loss + _EVEN_DECAY * (decay[0] - decay[1]).square()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if uniform:
+            _share_gradients(gaps, decays)
+        optimiser.step()
+        schedule.step()
+        for gap, decay, tail in zip(gaps, decays, tails, strict=True):
+            keep_in_bounds(SideFit(gap, decay, tail))
+    better = [
+        SideFit(gap.detach(), decay.detach(), tail.detach(), float(score.detach()) / 2)
+        for gap, decay, tail in zip(gaps, decays, tails, strict=True)
+    ]
+    return (better[0], better[1]), drift.detach(), float(score.detach())
+
+
+def _share_gradients(gaps: list[Tensor], decays: list[Tensor]) -> None:
+    """Make all coefficients move together: the sum of their gradients drives each."""
+    for group in (gaps, decays):
+        grads = [p.grad for p in group if p.grad is not None]
+        together = torch.stack([g.sum() for g in grads]).sum()
+        for grad in grads:
+            grad.fill_(float(together))
+
+
+def _compare(
+    curve: Curve,
+    law: FoldLaw,
+    fits: tuple[SideFit, SideFit],
+    damaged: Features,
+    neighbours: Sequence[Features],
+    stage: Stage,
+    reporter: Reporter | None,
+) -> _Windows | None:
+    """Unfold with the current law and score small shifts of every window."""
+    pool = damaged.pool
+    values, known = unfolded_features(curve, law, damaged)
+    window, stride = max(stage.window // pool, 2), max(stage.stride // pool, 1)
+    if min(values.shape) < window:
+        return None
+    every, weight = [], None
+    for neighbour in neighbours:
+        if reporter is not None:
+            reporter.check()
+        scores, weight = shift_scores(values, known, neighbour, stage.reach, window, stride)
+        every.append(scores)
+    if weight is None:
+        return None
+    chosen = torch.nonzero(weight > 0)
+    if len(chosen) < 4:
+        return None
+    rows, columns = chosen.T
+    y = window_centres(weight.shape[0], window, stride, pool).to(curve.device)[rows]
+    x = window_centres(weight.shape[1], window, stride, pool).to(curve.device)[columns]
+    place = curve.project(torch.stack([y, x]))
+    distance = place.distance.abs() - law.shift(place.along, place.distance)
+    height, width = (n * pool for n in values.shape)
+    return _Windows(
+        [scores[rows, columns] for scores in every],
+        weight[rows, columns],
+        torch.stack([torch.ones_like(y), 2 * y / height - 1, 2 * x / width - 1]),
+        place.normal,
+        place.distance > 0,
+        (distance - law.half_width(place.along)).clamp_min(0),
+        (place.along / curve.length).clamp(0, 1),
+        (
+            spline_matrix(place.along, curve.length, len(fits[0].gap)),
+            spline_matrix(place.along, curve.length, len(fits[1].gap)),
+        ),
+    )
+
+
+def unfolded_features(curve: Curve, law: FoldLaw, damaged: Features) -> tuple[Tensor, Tensor]:
+    """Return the features of the damaged slice after unfolding, and where they are known."""
+    pool = damaged.pool
+    shape = (damaged.values.shape[0], damaged.values.shape[1])
+    here = curve.on_grid(shape, ((pool - 1) / 2, (pool - 1) / 2), float(pool))
+    hidden = law.is_hidden(here.along, here.distance)
+    flow = torch.where(hidden, 0.0, unfold_displacement(law, here)) / pool
+    both = warp(damaged.stacked(), flow[None], "bilinear", "zeros")[0]
+    known = ((both[1] > 0.9) & ~hidden).to(both.dtype)
+    # Windows next to the hidden band would compare tissue dragged by its edge.
+    clear = -F.max_pool2d(-known[None, None], 3, stride=1, padding=1)[0, 0]
+    return both[0] * clear, clear

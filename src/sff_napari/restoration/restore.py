@@ -1,0 +1,250 @@
+"""Restoring one slice: cover the dark line, interpolate, unfold, fuse."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sff_napari.arrays import GreyScale, as_slice, is_constant
+from sff_napari.devices import choose_device, describe_device
+from sff_napari.errors import FoldError, InputError
+from sff_napari.folds import Fold
+from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+from sff_napari.restoration.cascade import Cascade
+from sff_napari.restoration.fusion import FUSIONS, Fusion
+from sff_napari.restoration.interpolation import INTERPOLATIONS, Interpolation
+from sff_napari.restoration.methods import UNFOLDINGS, Methods, Unfolding
+from sff_napari.restoration.tiles import DEFAULT_TILE
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_COVER = 2.0
+"""Pixels by which the dark line is widened: its rim is neither line nor tissue."""
+_SMALLEST_TILE = 256
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A restored slice and how it came about.
+
+    Parameters
+    ----------
+    restored : ndarray, (Y, X)
+        The slice repaired, in the dtype and value range of the damaged one.
+    reference : ndarray, (Y, X)
+        The slice interpolated from the neighbours, in the same dtype.
+    unfolded : ndarray, (Y, X) float32
+        The damaged slice unfolded, in its grey values; NaN where it has no source.
+    flow : ndarray, (2, Y, X) float32
+        Sampling offset (dy, dx) in px: ``unfolded(x) = damaged(x + flow(x))``;
+        NaN where there is no source.
+    synthesised : ndarray, (Y, X) float32
+        Share in [0, 1] of each restored pixel that does not come from the damaged slice.
+    report : dict
+        Methods, device, the law found for each fold, what was done to the
+        neighbours; plain JSON types.
+    """
+
+    restored: NDArray[Any]
+    reference: NDArray[Any]
+    unfolded: NDArray[np.float32]
+    flow: NDArray[np.float32]
+    synthesised: NDArray[np.float32]
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def restore(
+    previous: Any,
+    damaged: Any,
+    following: Any,
+    folds: Fold | Sequence[Fold],
+    *,
+    device: str | torch.device = "auto",
+    interpolation: Interpolation = "motion",
+    unfolding: Unfolding = "law",
+    fusion: Fusion = "seamless",
+    weights: str | Path | None = None,
+    cover: float = DEFAULT_COVER,
+    tile: int | None = None,
+    progress: ProgressCallback | None = None,
+    cancelled: CancelledCallback | None = None,
+) -> Restoration:
+    """Restore a slice damaged by folds from itself and its neighbours.
+
+    Parameters
+    ----------
+    previous, following : array_like, (Y, X), or None
+        The undamaged neighbouring slices; one may be None.  NumPy, dask or
+        zarr; any supported dtype; brightness may differ; may be shifted by up
+        to 30 px.
+    damaged : array_like, (Y, X)
+        The slice with folds; uint8, uint16, float32 or float64.
+    folds : Fold or sequence of Fold
+        The fold lines in it, drawn or detected.
+    device : str or torch.device
+        ``"auto"`` for the best there is.
+    interpolation : {"motion", "mean", "network", "previous", "following"}
+        How the reference is made: neighbours moved half way along their drift
+        and averaged (default), averaged in place, the paper's network, or a copy.
+    unfolding : {"law", "network", "none"}
+        How the fold is undone: by a fit of the fold's own law (default), the
+        paper's network, or not at all.
+    fusion : {"seamless", "stitch", "network", "network-everywhere"}
+        How observed and synthesised tissue are joined; "network-everywhere"
+        replaces observed pixels too, as the paper does.
+    weights : path, optional
+        Folder of weights for the networks; the bundled ones if not given.
+    cover : float
+        Pixels by which the dark line is widened.
+    tile : int, optional
+        Side of the tiles, px; smaller needs less memory.  The result does not
+        depend on it.
+    progress : callable, optional
+        Called as ``progress(share, text)`` with the share done in [0, 1].
+    cancelled : callable, optional
+        Asked often; once it returns True, `Cancelled` is raised.
+
+    Returns
+    -------
+    Restoration
+        All arrays have the shape of `damaged`.
+
+    Raises
+    ------
+    InputError
+        If a slice or a choice cannot be used.
+    FoldError
+        If there is no fold or one lies outside the slice.
+    WeightsError
+        If a network was chosen and its weights cannot be used.
+    Cancelled
+        If `cancelled` returned True.
+    """
+    methods = Methods.checked(interpolation, unfolding, fusion, weights, cover, tile)
+    slice_ = as_slice(damaged, "damaged slice")
+    lines = _checked_folds(folds, (slice_.shape[0], slice_.shape[1]))
+    if is_constant(slice_):
+        raise InputError(
+            "The damaged slice has the same value everywhere: there is nothing to restore."
+        )
+    around = {
+        name: _checked_neighbour(array, name, slice_.shape)
+        for name, array in (("previous", previous), ("following", following))
+        if array is not None
+    }
+    if not around:
+        raise InputError("Both neighbours are missing: give at least one undamaged slice.")
+    chosen = choose_device(device)
+    reporter = Reporter(progress, cancelled)
+    return _with_less_memory(slice_, around, lines, methods, chosen, reporter)
+
+
+def _checked_folds(folds: Any, shape: tuple[int, int]) -> list[Fold]:
+    lines = [folds] if isinstance(folds, Fold) else list(folds)
+    if not lines:
+        raise FoldError("There is no fold to restore: detect or draw a fold line first.")
+    for fold in lines:
+        if not isinstance(fold, Fold):
+            raise FoldError(f"A fold is given as {type(fold).__name__}: use sff_napari.Fold.")
+        fold.check_inside(shape)
+    return lines
+
+
+def _checked_neighbour(array: Any, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    neighbour = as_slice(array, f"{name} slice")
+    if neighbour.shape != shape:
+        raise InputError(
+            f"The {name} slice has {neighbour.shape[0]} x {neighbour.shape[1]} pixels but the "
+            f"damaged one {shape[0]} x {shape[1]}: neighbours must have the same shape."
+        )
+    if is_constant(neighbour):
+        raise InputError(
+            f"The {name} slice has the same value everywhere: give another neighbour or None."
+        )
+    return neighbour
+
+
+def _with_less_memory(
+    damaged: NDArray[Any],
+    around: dict[str, NDArray[Any]],
+    folds: list[Fold],
+    methods: Methods,
+    device: torch.device,
+    reporter: Reporter,
+) -> Restoration:
+    """Run the cascade; when GPU memory runs out, in smaller tiles, then on the CPU."""
+    notes: list[str] = []
+    tile = methods.tile or DEFAULT_TILE
+    while True:
+        try:
+            return _run(damaged, around, folds, methods, device, tile, reporter, notes)
+        except torch.OutOfMemoryError:
+            if device.type == "cpu":
+                raise InputError(
+                    "There is not enough memory for this slice: use smaller tiles or a smaller slice."
+                ) from None
+        # Outside of `except`: the traceback would keep the tensors alive.
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        if tile > _SMALLEST_TILE:
+            tile //= 2
+            notes.append(f"GPU memory ran out; went on with tiles of {tile} px.")
+        else:
+            device = torch.device("cpu")
+            notes.append("GPU memory ran out even with small tiles; went on on the CPU.")
+        _log.warning(notes[-1])
+        reporter(0.0, notes[-1])
+
+
+def _run(
+    damaged: NDArray[Any],
+    around: dict[str, NDArray[Any]],
+    folds: list[Fold],
+    methods: Methods,
+    device: torch.device,
+    tile: int,
+    reporter: Reporter,
+    notes: list[str],
+) -> Restoration:
+    grey = GreyScale.of(damaged)
+    cascade = Cascade(damaged, grey, around, folds, methods, device, tile, reporter.part(0, 0.7))
+    shape = (damaged.shape[0], damaged.shape[1])
+    restored = damaged.copy()
+    reference = np.empty_like(damaged)
+    unfolded = np.empty(shape, dtype=np.float32)
+    flow = np.empty((2, *shape), dtype=np.float32)
+    synthesised = np.empty(shape, dtype=np.float32)
+    for share, (rows, columns), part in cascade.tiles():
+        reporter(0.7 + 0.3 * share, "Restoring")
+        reference[rows, columns] = grey.from_unit(part.reference)
+        flow[:, rows, columns] = part.flow
+        unfolded[rows, columns] = part.unfolded * np.float32(grey.high - grey.low) + np.float32(
+            grey.low
+        )
+        synthesised[rows, columns] = part.synthesised
+        # Pixels the folds did not touch keep their very bits.
+        restored[rows, columns][part.changed] = grey.from_unit(part.restored[part.changed])
+    reporter(1.0, "Done")
+    report = cascade.report()
+    report["device"] = describe_device(device)
+    report["notes"] = notes
+    return Restoration(restored, reference, unfolded, flow, synthesised, report)
+
+
+__all__ = [
+    "DEFAULT_COVER",
+    "FUSIONS",
+    "INTERPOLATIONS",
+    "UNFOLDINGS",
+    "Restoration",
+    "restore",
+]
