@@ -91,9 +91,9 @@ def finished(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_a_run_leaves_everything_behind(finished: Path, arguments: list[str]) -> None:
     for kind in STAGES:
-        network = weights.load(kind, finished)  # type: ignore[call-overload]
+        network = weights.load(kind, finished)
         assert network.width == 0.05
-        found = weights.info(kind, finished)  # type: ignore[arg-type]
+        found = weights.info(kind, finished)
         assert found.data == "a.tif:0-4, b.zarr"
         assert found.scores["loss"] > 0
         assert (finished / "checkpoints" / f"{kind}_last.pt").exists()
@@ -111,7 +111,7 @@ def test_the_card_says_what_was_done(finished: Path) -> None:
     for text in ("a.tif:0-4", "CC0", "synthetic", "sff-napari-train", "Seed 0", "PSNR", "--width"):
         assert text in card
     for kind in STAGES:
-        assert weights.digest(kind, finished) in card  # type: ignore[arg-type]
+        assert weights.digest(kind, finished) in card
 
 
 def same_weights(first: Path, second: Path) -> bool:
@@ -234,7 +234,7 @@ def test_the_time_limit_ends_every_stage(arguments: list[str], tmp_path: Path) -
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 5e-5
     for kind in STAGES:
-        assert weights.info(kind, folder).scores["loss"] > 0  # type: ignore[arg-type]
+        assert weights.info(kind, folder).scores["loss"] > 0
 
 
 def test_early_stopping(arguments: list[str], tmp_path: Path) -> None:

@@ -198,12 +198,12 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     """
     asked = False
 
-    def ask(number: int, _: FrameType | None) -> None:
+    def _ask(number: int, _: FrameType | None) -> None:
         nonlocal asked
         asked = True
         signal.signal(number, signal.default_int_handler)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: asked
     finally:

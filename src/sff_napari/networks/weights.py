@@ -14,7 +14,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,7 +27,6 @@ from sff_napari.networks.fusion import FusionNetwork
 from sff_napari.networks.interpolation import InterpolationNetwork
 from sff_napari.networks.unfolding import UnfoldingNetwork
 
-Kind = Literal["interpolation", "unfolding", "fusion"]
 Network = InterpolationNetwork | UnfoldingNetwork | FusionNetwork
 NETWORKS: dict[str, type[Network]] = {
     "interpolation": InterpolationNetwork,
@@ -123,19 +121,7 @@ def save_weights(
     write_bytes(path, save(tensors, metadata=info._to_header(_sha256(tensors))))
 
 
-@overload
-def load(
-    kind: Literal["interpolation"], path: str | Path | None = None, device: Any = "cpu"
-) -> InterpolationNetwork: ...
-@overload
-def load(
-    kind: Literal["unfolding"], path: str | Path | None = None, device: Any = "cpu"
-) -> UnfoldingNetwork: ...
-@overload
-def load(
-    kind: Literal["fusion"], path: str | Path | None = None, device: Any = "cpu"
-) -> FusionNetwork: ...
-def load(kind: Kind, path: str | Path | None = None, device: torch.device | str = "cpu") -> Network:
+def load(kind: str, path: str | Path | None = None, device: torch.device | str = "cpu") -> Network:
     """Return a network with its weights, ready for use.
 
     Parameters
@@ -180,12 +166,12 @@ def load(kind: Kind, path: str | Path | None = None, device: torch.device | str 
     return network.eval().to(device)
 
 
-def info(kind: Kind, path: str | Path | None = None) -> WeightsInfo:
+def info(kind: str, path: str | Path | None = None) -> WeightsInfo:
     """Return what a weights file says about itself; parameters and errors as in `load`."""
     return _read(_file_of(kind, path), kind)[1]
 
 
-def digest(kind: Kind, path: str | Path | None = None) -> str:
+def digest(kind: str, path: str | Path | None = None) -> str:
     """Return the SHA-256 of the weights, to record which ones made a result.
 
     Parameters and errors as in `load`; 64 hexadecimal digits that depend on the
@@ -204,8 +190,8 @@ def _own_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _file_of(kind: str, path: str | Path | None) -> Path:
-    if kind not in get_args(Kind):
-        raise InputError(f"There is no network {kind!r}: use one of {', '.join(get_args(Kind))}.")
+    if kind not in NETWORKS:
+        raise InputError(f"There is no network {kind!r}: use one of {', '.join(NETWORKS)}.")
     place = BUNDLED if path is None else Path(path)
     file = place / f"{kind}.safetensors" if place.is_dir() or path is None else place
     if file.is_file():

@@ -103,7 +103,7 @@ def _validation_text(settings: TrainingSettings) -> str:
 
 
 def _stage_text(folder: RunFolder, stage: str) -> list[str]:
-    info = weights.info(stage, folder.weights(stage))  # type: ignore[arg-type]
+    info = weights.info(stage, folder.weights(stage))
     rows = [row for row in _log(folder) if row["stage"] == stage]
     lines = [f"### {stage.capitalize()}", ""]
     if rows:

@@ -118,7 +118,7 @@ def _train(
             write_card(folder, settings, here.count)
         here.wait()
         # What the next stage sees is what users get: the rounded weights of the file.
-        before[name] = weights.load(name, folder.weights(name), here.device)  # type: ignore[call-overload]
+        before[name] = weights.load(name, folder.weights(name), here.device)
     return {name: folder.weights(name) for name in settings.stages}
 
 
@@ -143,7 +143,7 @@ def check_same(stored: TrainingSettings, wanted: TrainingSettings) -> None:
 def _earlier(kind: str, settings: TrainingSettings, device: torch.device) -> nn.Module:
     """Return the network of a stage that this run does not train."""
     path = settings.before or None
-    return weights.load(kind, path, device)  # type: ignore[call-overload,no-any-return]
+    return weights.load(kind, path, device)
 
 
 def _finish(stage: Stage, settings: TrainingSettings, folder: RunFolder) -> None:

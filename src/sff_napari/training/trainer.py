@@ -185,7 +185,7 @@ class StageTrainer:
                 f"The loss of the {self.stage.name} network is no longer finite at iteration "
                 f"{self.state.iteration}: start again in a new folder with a smaller --rate."
             )
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()
         self.scaler.step(self.optimiser)
         self.scaler.update()
         state = self.state
