@@ -173,7 +173,7 @@ class Cascade:
         chosen = [one for one in self.neighbours if one.name == choice]
         if not chosen:
             raise InputError(
-                f"The {choice} slice is missing, so it cannot be copied: choose another interpolation."
+                f"The {choice} slice is missing and cannot be copied: choose another interpolation."
             )
         return Weighted(chosen)
 

@@ -70,7 +70,8 @@ class Weighted:
             share = seen.to(part.dtype) + 1e-6
             total = part * share if total is None else total + part * share
             weight = share if weight is None else weight + share
-        assert total is not None and weight is not None
+        assert total is not None
+        assert weight is not None
         return total / weight
 
     def _read(

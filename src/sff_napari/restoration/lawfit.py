@@ -146,11 +146,10 @@ def fit_uniform(sides: tuple[SideScores, SideScores], length: float) -> tuple[Si
     gaps = torch.arange(0, int(LARGEST_GAP), 0.5, dtype=first.dtype, device=first.device)
     best = (-math.inf, 0.0, 0.0)
     for decay in np.geomspace(1e-4, 0.1, 28):
-        table = sum(_score_table(side, gaps, float(decay), _LEAST_TAIL).sum(0) for side in sides)
-        assert isinstance(table, Tensor)
-        score, index = table.max(dim=0)
-        if float(score) > best[0]:
-            best = (float(score), float(gaps[index]), float(decay))
+        tables = [_score_table(side, gaps, float(decay), _LEAST_TAIL).sum(0) for side in sides]
+        top, index = (tables[0] + tables[1]).max(dim=0)
+        if float(top) > best[0]:
+            best = (float(top), float(gaps[index]), float(decay))
     score, gap, decay = best
     count = spline_count(length)
 

@@ -139,7 +139,7 @@ def _sides(here: Features, fold: Fold, device: torch.device) -> list[Features]:
 
 
 def _offence(sides: list[Features], neighbour: Features, fold: Fold) -> tuple[float, float, Tensor]:
-    """Return the shift along the line, the unevenness across it, and the shift along it as a vector."""
+    """Return the shift along the line, the unevenness across it, and the former as a vector."""
     line = torch.tensor(fold.vertices[-1]) - torch.tensor(fold.vertices[0])
     tangent = line / line.norm()
     normal = torch.stack([tangent[1], -tangent[0]])

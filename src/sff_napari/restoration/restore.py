@@ -189,7 +189,7 @@ def _with_less_memory(
         except torch.OutOfMemoryError:
             if device.type == "cpu":
                 raise InputError(
-                    "There is not enough memory for this slice: use smaller tiles or a smaller slice."
+                    "There is not enough memory for this slice: use smaller tiles."
                 ) from None
         # Outside of `except`: the traceback would keep the tensors alive.
         gc.collect()

@@ -20,7 +20,7 @@ from sff_napari.folds.curve import grid_points
 from sff_napari.folds.law import interpolate
 from sff_napari.progress import Reporter
 from sff_napari.restoration.lawfit import SideFit, fit_side, fit_uniform, law_of
-from sff_napari.restoration.matching import Features, side_scores
+from sff_napari.restoration.matching import Features, SideScores, side_scores
 from sff_napari.restoration.refine import Stage, refine
 from sff_napari.warp import warp
 
@@ -262,7 +262,9 @@ def _fit_one(
     return FittedFold(fold, curve, law(fits), drift, uniform, score)
 
 
-def _borrow(fits: tuple[SideFit, SideFit], sides: tuple) -> tuple[SideFit, SideFit]:
+def _borrow(
+    fits: tuple[SideFit, SideFit], sides: tuple[SideScores, SideScores]
+) -> tuple[SideFit, SideFit]:
     """Give a side that shows hardly any tissue the law of the other."""
     evidence = [float(side.weight.sum()) for side in sides]
     for poor, rich in ((0, 1), (1, 0)):

@@ -1,0 +1,158 @@
+"""The rows of the comparison: every way to deal with a folded slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sff_napari.arrays import GreyScale
+from sff_napari.errors import InputError
+from sff_napari.folds import Fold
+from sff_napari.restoration import DEFAULT_COVER, restore
+from sff_napari.restoration.unfolding import covered
+from sff_napari.simulation import Simulation, apply_flow
+
+
+@dataclass(frozen=True)
+class Case:
+    """One simulated fold with everything a method may use, and the truth.
+
+    Parameters
+    ----------
+    previous, clean, following : ndarray, (Y, X)
+        Three consecutive slices as they are.
+    simulation : Simulation
+        The middle one, folded.
+    folds : tuple of Fold
+        The lines the methods are given.
+    """
+
+    previous: NDArray[Any]
+    clean: NDArray[Any]
+    following: NDArray[Any]
+    simulation: Simulation
+    folds: tuple[Fold, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made of a case: the slice (Y, X), and a flow (2, Y, X) if it has one."""
+
+    image: NDArray[Any]
+    flow: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and with which weights methods run."""
+
+    device: str = "auto"
+    weights: Path | None = None
+
+
+Method = Callable[[Case, Settings], Outcome]
+
+
+def _damaged(case: Case, settings: Settings) -> Outcome:
+    return Outcome(case.simulation.damaged)
+
+
+def _copy(case: Case, settings: Settings) -> Outcome:
+    return Outcome(case.previous)
+
+
+def _mean(case: Case, settings: Settings) -> Outcome:
+    return Outcome((case.previous.astype(np.float64) + case.following) / 2)
+
+
+def _inpainting(case: Case, settings: Settings) -> Outcome:
+    """Fill the dark line from its rims (Telea), with no thought of the deformation."""
+    damaged = case.simulation.damaged
+    shape = (damaged.shape[0], damaged.shape[1])
+    dark = np.zeros(shape, dtype=np.uint8)
+    for fold in case.folds:
+        dark |= covered(fold, shape, DEFAULT_COVER).numpy()
+    grey = GreyScale.of(damaged)
+    eight = np.rint(grey.to_unit(damaged) * 255).astype(np.uint8)
+    filled = cv2.inpaint(eight, dark, 3, cv2.INPAINT_TELEA)
+    return Outcome(np.where(dark > 0, grey.from_unit(filled.astype(np.float32) / 255), damaged))
+
+
+def _ceiling(case: Case, settings: Settings) -> Outcome:
+    """Unfold with the true flow and fill the rest with the mean: the best a method could do."""
+    unfolded = apply_flow(case.simulation.damaged, case.simulation.flow)
+    mean = _mean(case, settings).image
+    return Outcome(np.where(np.isnan(unfolded), mean, unfolded), case.simulation.flow)
+
+
+def _restored(**choices: str) -> Method:
+    def run(case: Case, settings: Settings) -> Outcome:
+        result = restore(
+            case.previous,
+            case.simulation.damaged,
+            case.following,
+            case.folds,
+            device=settings.device,
+            weights=settings.weights,
+            **choices,  # type: ignore[arg-type]
+        )
+        has_flow = choices.get("unfolding", "law") != "none"
+        return Outcome(result.restored, result.flow if has_flow else None)
+
+    return run
+
+
+def _interpolated(case: Case, settings: Settings) -> Outcome:
+    result = restore(
+        case.previous,
+        case.simulation.damaged,
+        case.following,
+        case.folds,
+        device=settings.device,
+        weights=settings.weights,
+        interpolation="network",
+        unfolding="none",
+        fusion="stitch",
+    )
+    return Outcome(result.reference)
+
+
+METHODS: Mapping[str, Method] = {
+    "damaged": _damaged,
+    "copy": _copy,
+    "mean": _mean,
+    "inpainting": _inpainting,
+    "interpolation": _interpolated,
+    "interpolation+fusion": _restored(
+        interpolation="network", unfolding="none", fusion="network-everywhere"
+    ),
+    "unfolding+fusion": _restored(
+        interpolation="previous", unfolding="network", fusion="network-everywhere"
+    ),
+    "cascade": _restored(interpolation="network", unfolding="network", fusion="network-everywhere"),
+    "ours": _restored(),
+    "ceiling": _ceiling,
+}
+"""Every row: the untouched slice, simple ways, the paper's (with the weights in use), ours."""
+
+
+def chosen(names: list[str] | None) -> dict[str, Method]:
+    """Return the methods of these names, all if None.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown.
+    """
+    if names is None:
+        return dict(METHODS)
+    for name in names:
+        if name not in METHODS:
+            raise InputError(f"There is no method {name!r}: use some of {', '.join(METHODS)}.")
+    return {name: METHODS[name] for name in names}
