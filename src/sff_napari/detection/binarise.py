@@ -187,10 +187,8 @@ def _padding(grey: NDArray[np.float32], side: int) -> NDArray[np.bool_]:
     flat = (cv2.dilate(grey, box) == cv2.erode(grey, box)).astype(np.uint8)
     if not flat.any():
         return np.zeros(grey.shape, np.bool_)
-    # Outside the slice counts as flat too: padding is often a thin strip along the border.
-    framed = cv2.copyMakeBorder(flat, side, side, side, side, cv2.BORDER_CONSTANT, value=1)
-    opened = cv2.morphologyEx(framed, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
-    opened = opened[side:-side, side:-side] & flat
+    # Narrower padding stays: it is dark on one side only, which is no fold either.
+    opened = cv2.morphologyEx(flat, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) & flat
     return np.asarray(cv2.dilate(opened, box) > 0)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from sff_napari.arrays import as_slice
 from sff_napari.detection.binarise import checked_threshold, measure_darkness
+from sff_napari.detection.ends import taken_to_border
 from sff_napari.detection.judge import LEAST_SCORE, lies_on, score_of, traits_of, trimmed
 from sff_napari.detection.measure import Measured, Slice, at_full_scale, measure
 from sff_napari.detection.ridge import follow
@@ -80,7 +81,7 @@ def detect_folds(
     found: list[tuple[float, Measured]] = []
     for score, line in _lines(view, seeds, report.part(0.4, 1.0)):
         if score >= LEAST_SCORE:
-            found.append((score, line))
+            found.append((score, taken_to_border(view, line)))
     found = _without_duplicates(found)
     report(1.0, "done")
     return [
@@ -103,7 +104,7 @@ def _lines(view: Slice, seeds: list[Seed], report: Reporter) -> list[tuple[float
         ridge = follow(view.darkness.values, np.array([seed.start, seed.stop]))
         if ridge is None:
             continue
-        line = measure(view, at_full_scale(ridge.points, factor), ridge.half_width * factor)
+        line = measure(view, at_full_scale(ridge.points, factor), ridge.half_widths * factor)
         line = None if line is None else trimmed(line)
         if line is None:
             continue

@@ -28,7 +28,7 @@ class Traits:
     Parameters
     ----------
     length : float
-        In px.
+        Of the part with tissue on both sides, in px; what runs along the border proves nothing.
     half_width : float
         Median, in px.
     depth : float
@@ -43,8 +43,6 @@ class Traits:
         As `wander`, but against a course twice as smooth.
     rough : float
         Median distance of the raw edges from their smooth courses, in px.
-    two_sided : float
-        Share of the line with tissue on both of its sides.
     """
 
     length: float
@@ -55,7 +53,6 @@ class Traits:
     wander: float
     bend: float
     rough: float
-    two_sided: float
 
 
 def traits_of(line: Measured) -> Traits:
@@ -68,7 +65,7 @@ def traits_of(line: Measured) -> Traits:
     known = np.isfinite(raw)
     rough = float(np.median(np.abs(raw - line.half_widths)[known])) if known.any() else math.inf
     return Traits(
-        line.length,
+        line.length * float(np.mean(line.two_sided)),
         float(np.median(line.half_widths)),
         float(np.median(line.depth)),
         float(np.median(line.dark)),
@@ -76,7 +73,6 @@ def traits_of(line: Measured) -> Traits:
         wander,
         bend,
         rough,
-        float(np.mean(line.two_sided)),
     )
 
 
@@ -101,9 +97,8 @@ def score_of(traits: Traits, side: float) -> float:
         math.log(0.38 / max(traits.wander, 1e-3)) / 0.12,
         math.log(2.2 / max(traits.bend, 1e-3)) / 0.15,
         math.log(0.40 / min(max(traits.rough, 1e-3), 1e3)) / 0.2,
-        (traits.depth - 0.35) / 0.04,
-        (traits.solid - 0.85) / 0.025,
-        (traits.two_sided - 0.4) / 0.05,
+        (traits.depth - 0.3) / 0.03,
+        (traits.solid - 0.6) / 0.03,
     )
     return math.prod(1 / (1 + math.exp(-min(max(term, -60.0), 60.0))) for term in terms)
 
@@ -111,7 +106,7 @@ def score_of(traits: Traits, side: float) -> float:
 def trimmed(line: Measured) -> Measured | None:
     """Return the line cut back to where it is a dark band, or None if nothing is left."""
     evidence = np.minimum(line.depth - 0.15, 0.4) + 2.0 * np.minimum(line.solid - 0.75, 0.1)
-    first, last = strongest_run(evidence, 2.0)
+    first, last = strongest_run(evidence)
     if last - first < 8:
         return None
     kept = {field.name: getattr(line, field.name)[first : last + 1] for field in fields(line)}

@@ -97,7 +97,9 @@ class Slice:
         return unit
 
 
-def measure(view: Slice, points: Points, half_width: float, *, rounds: int = 3) -> Measured | None:
+def measure(
+    view: Slice, points: Points, half_widths: NDArray[np.float64], *, rounds: int = 3
+) -> Measured | None:
     """Return the dark band that a line follows, measured at full scale.
 
     Parameters
@@ -106,8 +108,8 @@ def measure(view: Slice, points: Points, half_width: float, *, rounds: int = 3) 
         The slice.
     points : ndarray, (N, 2)
         The line, within a few px of the centre of the band, (y, x) in px.
-    half_width : float
-        Rough half width, px.
+    half_widths : ndarray, (N,)
+        Rough half widths at the points, px.
     rounds : int
         How often the line is moved to the centre and measured again.
 
@@ -117,7 +119,7 @@ def measure(view: Slice, points: Points, half_width: float, *, rounds: int = 3) 
         None if the line has no dark band.
     """
     line = resampled(points, _STEP)
-    width = max(half_width, 2.0)
+    width = _stretched(np.maximum(half_widths, 2.0), len(line))
     for turn in range(rounds):
         if len(line) < 8:
             return None
@@ -131,15 +133,20 @@ def measure(view: Slice, points: Points, half_width: float, *, rounds: int = 3) 
         tangent = np.gradient(line, axis=0)
         tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
         line = line + centre[:, None] * np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
-        width = float(np.median(half))
         if turn < rounds - 1:
             line = resampled(line, _STEP)
+            width = _stretched(np.maximum(smooth(half, 6.0), 1.0), len(line))
     return _described(view, line, smooth(half, 4.0), edges)
 
 
-def _edges(view: Slice, line: Points, width: float) -> NDArray[np.float64]:
+def _stretched(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Return values along a line at `count` evenly spaced places."""
+    return np.interp(np.linspace(0, 1, count), np.linspace(0, 1, len(values)), values)
+
+
+def _edges(view: Slice, line: Points, width: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the distances (N, 2) of both edges from the line, NaN where none is found."""
-    reach = 1.8 * width + 12
+    reach = 1.6 * float(width.max()) + 12
     offsets = np.arange(-np.ceil(reach) - 14, np.ceil(reach) + 15)
     strip = view.strip(line, offsets)
     known = np.isfinite(strip)
@@ -148,16 +155,17 @@ def _edges(view: Slice, line: Points, width: float) -> NDArray[np.float64]:
     profile = cv2.blur(filled, (1, _NOISE_LENGTH)) / np.maximum(weight, 1e-3)
     profile = cv2.GaussianBlur(profile, (3, 1), 0.6)
     bad = weight < 0.3
-    core = np.abs(offsets) <= max(1.0, 0.5 * width)
-    inside = _along(np.median(profile[:, core], axis=1), 8.0)
+    width = width[:, None]
+    core = np.abs(offsets)[None, :] <= np.maximum(1.0, 0.5 * width)
+    inside = _along(_masked_median(profile, bad | ~core), 8.0)
     found = np.full((len(line), 2), np.nan)
     middle = len(offsets) // 2
     for side, sign in ((0, -1), (1, 1)):
         outward = profile[:, middle::sign]
         missing = bad[:, middle::sign]
-        away = np.arange(outward.shape[1])
+        away = np.arange(outward.shape[1])[None, :]
         zone = (away > 1.25 * width + 2) & (away <= 1.25 * width + 16)
-        flank = _along(_masked_median(outward[:, zone], missing[:, zone]), 16.0)
+        flank = _along(_masked_median(outward, missing | ~zone, 6), 16.0)
         if not np.isfinite(flank).any():
             continue
         level = inside + 0.5 * (flank - inside)
@@ -176,12 +184,14 @@ def _edges(view: Slice, line: Points, width: float) -> NDArray[np.float64]:
     return found
 
 
-def _masked_median(values: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the median of each row without its missing values, NaN where half are missing."""
+def _masked_median(
+    values: NDArray[np.float32], missing: NDArray[np.bool_], least: int = 1
+) -> NDArray[np.float64]:
+    """Return the median of each row without its missing values, NaN with fewer than `least`."""
     order = np.sort(np.where(missing, np.nan, values), axis=1)
     counts = (~missing).sum(axis=1)
     middle = order[np.arange(len(order)), np.maximum(counts - 1, 0) // 2].astype(np.float64)
-    middle[counts < 0.5 * values.shape[1]] = np.nan
+    middle[counts < least] = np.nan
     return middle
 
 
@@ -229,18 +239,9 @@ def _described(
     view: Slice, line: Points, half: NDArray[np.float64], edges: NDArray[np.float64]
 ) -> Measured:
     """Return the appearance of the band along the line, and cut its ends to where it is."""
-    widest = float(np.percentile(half, 95))
-    reach = np.ceil(1.3 * widest + 14)
+    reach = np.ceil(1.3 * float(np.percentile(half, 95)) + 14)
     offsets = np.arange(-reach, reach + 1)
-    strip = view.strip(line, offsets)
-    factor = view.darkness.factor
-    beside = np.array([-1.0, 1.0]) * (widest + 8)
-    tissue = straighten(
-        view.darkness.tissue, (line + 0.5) / factor - 0.5, beside / factor, 0.0
-    ).max(axis=1)
-    black = view.darkness.black
-    depth_of = np.maximum(tissue - black, 0.02)[:, None]
-    level = (tissue[:, None] - strip) / depth_of
+    level = _level(view, line, offsets)
     away = np.abs(offsets)[None, :]
     core = away <= np.maximum(0.75 * half, 1.0)[:, None]
     dark = _mean_where(level, core)
@@ -258,6 +259,29 @@ def _described(
     two_sided = np.isfinite(sides[0]) & np.isfinite(sides[1])
     depth = np.nan_to_num(np.clip(dark, 0, 1.2) - darker, nan=0.0)
     return Measured(line, half, depth, dark, solid, two_sided, edges)
+
+
+def _level(
+    view: Slice, line: Points, offsets: NDArray[np.float64], aside: float = -6.0
+) -> NDArray[np.float32]:
+    """Return the darkness beside a line at full scale, (N, K), NaN where there is no image."""
+    strip = view.strip(line, offsets)
+    factor = view.darkness.factor
+    beside = np.array([-1.0, 1.0]) * (float(np.abs(offsets).max()) + aside)
+    places = (line + 0.5) / factor - 0.5
+    tissue = straighten(view.darkness.tissue, places, beside / factor, 0.0).max(axis=1)
+    depth = np.maximum(tissue - view.darkness.black, 0.02)
+    return np.asarray((tissue[:, None] - strip) / depth[:, None], np.float32)
+
+
+def darkness_of(
+    view: Slice, line: Points, reach: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the darkness within `reach` px of a line, (N, K), and where there is image."""
+    offsets = np.arange(-np.floor(reach) - 14, np.floor(reach) + 15)
+    # Beside a wide band at the border the tissue is best judged from farther away.
+    level = _level(view, line, offsets, aside=40.0)[:, 14:-14]
+    return np.nan_to_num(level, nan=0.0), np.isfinite(level)
 
 
 def _mean_where(values: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.float64]:

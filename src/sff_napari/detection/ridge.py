@@ -28,11 +28,13 @@ STEP = 4.0
 _REACH = 96.0
 """How far a line is continued at a time, px."""
 _MOVE_COST = 0.06
-_LEAST_EVIDENCE = 0.3
+_LEAST_EVIDENCE = 0.22
 """Darkness of the line above that of its sides at which it counts as present."""
-_PATIENCE = 40.0
-"""A gap this long, px, outweighs any line that was followed before it."""
 _ROUNDS = 24
+_TAIL = 24
+"""Points at the end of a line that tell where it goes on and how wide it is there."""
+_LEAST_GAIN = 12.0
+"""A line is continued while it grows by this much, px."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,21 @@ class Ridge:
     ----------
     points : ndarray, (N, 2)
         (y, x) in px of the darkness, `STEP` px apart.
-    half_width : float
+    half_widths : ndarray, (N,)
         Rough distance from the line to the edge of the ridge, px.
     """
 
     points: Points
-    half_width: float
+    half_widths: NDArray[np.float64]
+
+    @property
+    def half_width(self) -> float:
+        """Median half width, px."""
+        return float(np.median(self.half_widths))
+
+    def reversed(self) -> Ridge:
+        """Return the ridge from its last point to its first."""
+        return Ridge(self.points[::-1], self.half_widths[::-1])
 
 
 def follow(
@@ -82,42 +93,74 @@ def follow(
     start, half_width = _first_look(values, points, reach)
     if half_width is None:
         return None
-    points = points + start
+    ridge = _trace(values, points + start, half_width, reach, (extend, extend))
+    if ridge is None or not extend:
+        return ridge
+    return _continued(values, _continued(values, ridge).reversed()).reversed()
+
+
+def _trace(
+    values: NDArray[np.float32],
+    points: Points,
+    half_width: float,
+    reach: float | None,
+    extend: tuple[bool, bool],
+) -> Ridge | None:
+    """Return the ridge of one half width near a line, continued at its open ends."""
     near = max(10.0, 1.5 * half_width + 4) if reach is None else reach
-    open_ends = [extend, extend]
+    open_ends = extend
     best: Points | None = None
     for _ in range(_ROUNDS):
         before, after = (_REACH if is_open else 0.0 for is_open in open_ends)
         longer = _kept_inside(extended(points, before, after, STEP), values.shape)
         if longer is None:
-            return None
+            break
         shift, evidence = _best_line(values, longer, near, half_width)
         moved = longer + shift
-        first, last = strongest_run(evidence, STEP)
+        first, last = strongest_run(evidence)
         if last - first < 4:
-            return None if best is None else Ridge(best, half_width)
+            break
         found = moved[first : last + 1]
         length = lengths_along(found)[-1]
         gained = np.inf if best is None else length - lengths_along(best)[-1]
-        best = resampled(found, STEP)
+        points = best = resampled(found, STEP)
         half_width = _width_of(values, best, half_width)
         # An end is open while the line runs on to the very end of what was looked at.
-        open_ends = [
+        open_ends = (
             open_ends[0] and first <= 3 and not _at_border(moved[first], values.shape),
             open_ends[1] and last >= len(moved) - 4 and not _at_border(moved[last], values.shape),
-        ]
-        points = best
+        )
         near = min(near, max(10.0, 1.5 * half_width + 4))
         if not any(open_ends) or gained < STEP:
             break
-    return None if best is None else Ridge(best, half_width)
+    return None if best is None else Ridge(best, np.full(len(best), half_width))
 
 
-def strongest_run(evidence: NDArray[np.float64], step: float) -> tuple[int, int]:
+def _continued(values: NDArray[np.float32], ridge: Ridge) -> Ridge:
+    """Return the ridge continued at its last point, with the half width it has there."""
+    for _ in range(_ROUNDS):
+        if _at_border(ridge.points[-1], values.shape):
+            break
+        tail = ridge.points[-_TAIL:]
+        half_width = _width_of(values, tail, float(ridge.half_widths[-1]))
+        piece = _trace(values, tail, half_width, None, (False, True))
+        if piece is None:
+            break
+        away = np.linalg.norm(piece.points - tail[-1], axis=1)
+        new = piece.points[int(away.argmin()) + 1 :]
+        if len(new) * STEP < _LEAST_GAIN or away.min() > 2 * STEP:
+            break
+        ridge = Ridge(
+            np.concatenate([ridge.points, new]),
+            np.concatenate([ridge.half_widths, np.full(len(new), piece.half_width)]),
+        )
+    return ridge
+
+
+def strongest_run(evidence: NDArray[np.float64]) -> tuple[int, int]:
     """Return the first and last index of the run of samples with the largest sum.
 
-    Gaps are bridged while they cost less than what lies beyond them; the sum
-    is capped, so that a gap of `_PATIENCE` px ends even the longest line.
+    A gap is bridged where it costs less than what lies beyond it.
     """
     best, total, first = 0.0, 0.0, 0
     run = (0, -1)
@@ -231,7 +274,8 @@ def _best_line(
     known[:] = known >= 0.2
     strip *= known
     core = max(1, round(0.85 * half_width))
-    middle = cv2.blur(strip, (2 * core + 1, 1))
+    there = cv2.blur(known, (2 * core + 1, 1))
+    middle = cv2.blur(strip, (2 * core + 1, 1)) / np.maximum(there, 0.35)
     side = round(flank) // 2 * 2 + 1
     seen = cv2.blur(known, (side, 1))
     sides = cv2.blur(strip, (side, 1)) / np.maximum(seen, 1e-3)

@@ -19,15 +19,34 @@ from torch import Tensor
 
 from sff_napari.detection.binarise import Darkness
 from sff_napari.detection.hough import hough_votes
+from sff_napari.detection.strip import straighten
 
-_SIDE = 600
+_SAMPLES = 16
+_SIDE = 700
 """Lines are searched at a scale at which the slice is no larger than this, px."""
-_TILE = 96
-_STRIDE = 48
-_THETA = math.radians(2.5)
 _LEAST_FILL = 0.72
 _LEAST_CHORD = 0.55
 """Shortest line through a tile, as a share of the tile's side."""
+_THIN = 0.45
+"""How much darker than around a pixel of a thin line is, as a share of the threshold."""
+_AROUND = 11
+"""Side of the square that is around a pixel, px of the coarse scale."""
+_MOST_IN_TILE = 4
+_THIN_FROM = 4
+"""Reduction from which a fold may be thinner than a pixel of the coarse scale."""
+
+
+@dataclass(frozen=True)
+class _Tiling:
+    """Tiles of `side` px that overlap by half, angles `theta` apart, lines `width` px wide."""
+
+    side: int
+    theta: float
+    width: float
+
+
+_WIDE = _Tiling(96, math.radians(2.5), 3.0)
+_NARROW = _Tiling(56, math.radians(4.0), 1.3)
 
 
 @dataclass(frozen=True)
@@ -53,7 +72,7 @@ class Seed:
 
 
 def find_seeds(
-    darkness: Darkness, threshold: float, device: str | torch.device = "cpu", most: int = 400
+    darkness: Darkness, threshold: float, device: str | torch.device = "cpu"
 ) -> list[Seed]:
     """Return straight dark pieces, best first.
 
@@ -65,14 +84,24 @@ def find_seeds(
         Darkness above which a pixel votes.
     device : str or torch.device
         Where the Hough transform runs.
-    most : int
-        Most seeds returned.
     """
     values, valid, factor = _coarse(darkness)
-    mask = (values > threshold) & valid
+    dark = (values > threshold) & valid
+    # Averaging pales a line thinner than a pixel of this scale: it is still darker than around.
+    thin = (values - cv2.blur(values, (_AROUND, _AROUND)) > _THIN * threshold) & valid
+    seeds = _seeds_in(dark, _WIDE, factor, device)
+    if factor * darkness.factor >= _THIN_FROM:
+        seeds += _seeds_in(thin & _inner(valid), _NARROW, factor, device)
+    return _ranked(darkness, seeds)
+
+
+def _seeds_in(
+    mask: NDArray[np.bool_], tiling: _Tiling, factor: int, device: str | torch.device
+) -> list[Seed]:
+    """Return the straight pieces of a mask at the coarse scale, most filled first."""
     if not mask.any():
         return []
-    tile = min(_TILE, *mask.shape)
+    tile = min(tiling.side, *mask.shape)
     corners = [
         (top, left) for top in _starts(mask.shape[0], tile) for left in _starts(mask.shape[1], tile)
     ]
@@ -80,21 +109,61 @@ def find_seeds(
     keep = np.asarray(stack.any(axis=(1, 2)))
     corners = [corner for corner, kept in zip(corners, keep, strict=True) if kept]
     masks = torch.from_numpy(np.ascontiguousarray(stack[keep])).to(device)
-    space = hough_votes(masks, theta=_THETA)
-    fill, chords = _fill(space.votes, tile)
+    space = hough_votes(masks, theta=tiling.theta)
+    fill, chords = _fill(space.votes, tile, tiling)
     rows, strength = _peaks(fill, chords >= _LEAST_CHORD * tile)
-    seeds = []
+    seeds: list[Seed] = []
+    taken: dict[int, int] = {}
     theta, rho = space.theta.cpu().numpy(), space.rho.cpu().numpy()
     for (index, angle, distance), share in zip(rows, strength, strict=True):
         ends = _clip(float(rho[distance]), float(theta[angle]), tile)
-        if ends is None:
+        if ends is None or taken.get(index, 0) == _MOST_IN_TILE:
             continue
+        taken[index] = taken.get(index, 0) + 1
         top, left = corners[index]
         start, stop = (
             ((y + top + 0.5) * factor - 0.5, (x + left + 0.5) * factor - 0.5) for y, x in ends
         )
         seeds.append(Seed(start, stop, float(share)))
-    return seeds[:most]
+    return seeds
+
+
+def _inner(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return `valid` without its rim, where a strip of padding looks like a thin line."""
+    framed = cv2.copyMakeBorder(valid.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    eroded = cv2.erode(framed, np.ones((_AROUND, _AROUND), np.uint8))
+    return np.asarray(eroded[1:-1, 1:-1] > 0)
+
+
+def _ranked(darkness: Darkness, seeds: list[Seed]) -> list[Seed]:
+    """Return the seeds ordered by how evenly dark they are against both of their sides."""
+    if not seeds:
+        return []
+    share = np.linspace(0.05, 0.95, _SAMPLES)[:, None]
+    lines = [
+        np.asarray(s.start) + share * (np.asarray(s.stop) - np.asarray(s.start)) for s in seeds
+    ]
+    offsets = np.arange(-48.0, 49.0, 2.0)
+    strips = np.stack([straighten(darkness.values, line, offsets, -1.0) for line in lines])
+    known = strips >= 0
+    mean = np.where(known, strips, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    seen = known.mean(axis=1) > 0.3
+    middle = len(offsets) // 2
+    ranks = np.zeros(len(seeds))
+    for i in range(len(seeds)):
+        peak = int(np.argmax(mean[i, middle - 4 : middle + 5])) + middle - 4
+        level = 0.6 * mean[i, peak]
+        left, right = peak, peak
+        while left > 0 and seen[i, left] and mean[i, left] > level:
+            left -= 1
+        while right < len(offsets) - 1 and seen[i, right] and mean[i, right] > level:
+            right += 1
+        sides = [mean[i, max(0, left - 4) : left], mean[i, right + 1 : right + 5]]
+        if any(part.size < 2 for part in sides) or not (seen[i, left] and seen[i, right]):
+            continue
+        even = float(np.percentile(strips[i, :, peak], 20))
+        ranks[i] = even - max(float(part.mean()) for part in sides)
+    return [seeds[i] for i in np.argsort(-ranks, kind="stable")]
 
 
 def _coarse(darkness: Darkness) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
@@ -113,22 +182,22 @@ def _coarse(darkness: Darkness) -> tuple[NDArray[np.float32], NDArray[np.bool_],
 
 def _starts(length: int, tile: int) -> list[int]:
     """Return where tiles begin so that they cover `length` and overlap by half."""
-    count = max(1, math.ceil((length - tile) / _STRIDE) + 1)
+    count = max(1, math.ceil((length - tile) / (tile // 2)) + 1)
     return sorted({round(i * (length - tile) / max(1, count - 1)) for i in range(count)})
 
 
-@lru_cache(maxsize=4)
-def _lengths(tile: int) -> Tensor:
+@lru_cache(maxsize=8)
+def _lengths(tile: int, theta: float) -> Tensor:
     """Return how many pixels of a tile lie on each line, (T, R) int32."""
-    return hough_votes(torch.ones((tile, tile), dtype=torch.bool), theta=_THETA).votes[0]
+    return hough_votes(torch.ones((tile, tile), dtype=torch.bool), theta=theta).votes[0]
 
 
-def _fill(votes: Tensor, tile: int) -> tuple[Tensor, Tensor]:
-    """Return the dark share of each line over three bins, (B, T, R), and lengths (T, R)."""
-    lengths = _lengths(tile).to(votes.device)
+def _fill(votes: Tensor, tile: int, tiling: _Tiling) -> tuple[Tensor, Tensor]:
+    """Return the dark share of lines, (B, T, R), and their lengths in px, (T, R)."""
+    lengths = _lengths(tile, tiling.theta).to(votes.device)
     total = torch.nn.functional.avg_pool1d(votes.float(), 3, stride=1, padding=1)
     whole = torch.nn.functional.avg_pool1d(lengths.float(), 3, stride=1, padding=1)
-    return total / whole.clamp_min(1), lengths
+    return (total / whole.clamp_min(1) * (3.0 / tiling.width)).clamp_max(1.0), lengths
 
 
 def _peaks(fill: Tensor, long: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

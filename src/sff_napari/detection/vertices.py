@@ -42,13 +42,13 @@ def to_fold(
     straight = _straight_ends(course)
     if straight is not None:
         ends = straight
-        ends = _to_border(ends, 2.0 * middle + 8, shape)
+        ends = _to_border(ends, middle + 8, shape)
         vertices, widths = ends, None
         # A straight fold may still be wider at one end than at the other.
         if np.percentile(half_widths, 90) > 1.25 * np.percentile(half_widths, 10):
             vertices, widths = _curved(ends_of(course, ends), half_widths, 2)
     else:
-        line = ends_of(course, _to_border(course, 2.0 * middle + 8, shape))
+        line = ends_of(course, _to_border(course, middle + 8, shape))
         vertices, widths = _curved(line, half_widths, None)
     return Fold(
         [(float(y), float(x)) for y, x in vertices],
