@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from sff_napari.commands.train import main
-from sff_napari.errors import Cancelled, InputError
+from sff_napari.errors import Cancelled, InputError, StackError
 from sff_napari.networks import weights
 from sff_napari.training import TrainingSettings, train
 from sff_napari.training.settings import STAGES
@@ -299,6 +300,25 @@ def test_a_damaged_checkpoint_is_named(quick: dict[str, Any], tmp_path: Path) ->
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=r"interpolation_last\.pt is damaged"):
         train(settings, tmp_path / "d", resume=True)
+
+
+def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(
+    quick: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TrainingSettings(**(quick | {"stages": ("interpolation",)}))
+    path = tmp_path / "f" / "checkpoints" / "interpolation_last.pt"
+    sync = os.fsync
+
+    def full(handle: int) -> None:
+        if path.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StackError, match="disk is full"):
+        train(settings, tmp_path / "f")
+    assert torch.load(path, weights_only=True)["state"]["iteration"] == 1
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_folder_that_cannot_be_made(

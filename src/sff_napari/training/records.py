@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sff_napari.errors import InputError, StackError
-from sff_napari.io_atomic import atomic_path, explain, write_bytes, write_json
+from sff_napari.io_atomic import explain, write_bytes, write_json
 from sff_napari.training.settings import TrainingSettings
 
 LOG_FIELDS = (
@@ -109,8 +109,10 @@ class RunFolder:
 
     def save(self, stage: str, which: str, state: Mapping[str, Any]) -> None:
         """Write the checkpoint ``last`` or ``best`` of a stage, atomically."""
-        with atomic_path(self._checkpoint(stage, which)) as partial:
-            torch.save({"checkpoint": _CHECKPOINT, **state}, partial)
+        # Made in memory first: torch hides a full disk behind an error of its own.
+        data = io.BytesIO()
+        torch.save({"checkpoint": _CHECKPOINT, **state}, data)
+        write_bytes(self._checkpoint(stage, which), data.getvalue())
 
     def restore(self, stage: str, which: str) -> dict[str, Any] | None:
         """Return a checkpoint of a stage; None if there is none.
