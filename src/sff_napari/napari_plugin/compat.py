@@ -74,10 +74,14 @@ def edge_colours(layer: Any, colours: dict[int, Any]) -> None:
 
 
 def set_vertices(layer: Any, index: int, vertices: Any) -> None:
-    """Replace the points of one shape in place; its features and colours stay."""
-    from napari.layers.shapes._shapes_models import Path
+    """Replace the points of one line in place; its features and colours stay.
 
-    layer._data_view.edit(index, vertices, new_type=Path)
+    Two points make a napari line, not a path: clicking a vertex into a path of
+    one segment raises in napari 0.9.
+    """
+    from napari.layers.shapes._shapes_models import Line, Path
+
+    layer._data_view.edit(index, vertices, new_type=Line if len(vertices) == 2 else Path)
     layer.refresh()
 
 
@@ -90,3 +94,12 @@ def register_plugin_settings(plugin: str) -> Any | None:
     with suppress(KeyError, ValueError, AttributeError):
         return get_plugin_settings(plugin)
     return None
+
+
+def real_viewer(viewer: Any) -> Any:
+    """Return the viewer behind the proxy that napari hands to plugins.
+
+    The proxy wraps every layer anew, so that the same layer is never identical
+    to itself, which is how results find out whether their layer is still there.
+    """
+    return getattr(viewer, "__wrapped__", viewer)

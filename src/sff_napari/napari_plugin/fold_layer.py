@@ -135,7 +135,8 @@ class FoldLines(QObject):
             "state": "to do",
             "uid": "",
         }
-        with self._silence():
+        # Otherwise napari gives the selected lines these values, too.
+        with self._silence(), self.layer.block_update_properties():
             self.layer.current_edge_width = 2 * self.new_half_width
             self.layer.current_edge_color = COLOURS["to do"]
 
@@ -241,7 +242,7 @@ class FoldLines(QObject):
             if records:
                 layer.add(
                     [self._points(record) for record in records],
-                    shape_type="path",
+                    shape_type=["line" if len(r.vertices) == 2 else "path" for r in records],
                     edge_width=[2 * record.half_width for record in records],
                     edge_color=[self._colour(record) for record in records],
                     face_color=["transparent"] * len(records),
@@ -320,6 +321,8 @@ class FoldLines(QObject):
                 refused.append(i)
                 continue
             repair |= i >= len(names) or record.uid != names[i]
+            bent = len(record.vertices) > 2
+            repair |= len(record.vertices) != len(points) or bent != (kind == "path")
             lines[record.uid] = record
             order.append(record.uid)
         if refused:
@@ -334,7 +337,9 @@ class FoldLines(QObject):
         if repair or refused or len(names) != len(order) or _touched(before, lines):
             with self._silence():
                 for i, uid in enumerate(order):
-                    if len(lines[uid].vertices) != len(layer.data[i]):
+                    bent = len(lines[uid].vertices) > 2
+                    thinned = len(lines[uid].vertices) != len(layer.data[i])
+                    if thinned or bent != (layer.shape_type[i] == "path"):
                         compat.set_vertices(layer, i, self._points(lines[uid]))
                 self._write_features()
 

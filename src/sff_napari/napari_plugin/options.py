@@ -60,9 +60,11 @@ class Options(QCollapsible):
             form.addRow(stage.capitalize(), box)
         self.weights = QLineEdit(body)
         self.weights.setPlaceholderText("bundled")
-        self.weights.setToolTip("Weights of the networks: a file, or empty for the bundled ones.")
+        self.weights.setToolTip(
+            "Weights of the networks: a folder that training wrote, or empty for the bundled ones."
+        )
         browse = QPushButton("Browse", body)
-        browse.setToolTip("Choose a weights file.")
+        browse.setToolTip("Choose a folder with weights.")
         browse.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         browse.clicked.connect(self._browse)
         row = QHBoxLayout()
@@ -171,8 +173,8 @@ class Options(QCollapsible):
             self.controller.machine_known.emit(self.controller.machine)
 
     def _browse(self, *_: Any) -> None:
-        path, _kind = QFileDialog.getOpenFileName(
-            self, "Weights of the networks", str(Path.home()), "Weights (*.safetensors)"
+        path = QFileDialog.getExistingDirectory(
+            self, "Folder with weights of the networks", str(Path.home())
         )
         if path:
             self.weights.setText(path)

@@ -71,8 +71,8 @@ class PatchedStack:
                     places = [int(i) for i in np.asarray(part).ravel()]
                 planes = [self[(*outer[:axis], i, *outer[axis + 1 :], *inner)] for i in places]
                 if not planes:
-                    rest = self._plane((0,) * len(outer), inner).shape
-                    return np.empty((0, *rest), dtype=self.dtype)
+                    one = self[(*outer[:axis], 0, *outer[axis + 1 :], *inner)]
+                    return np.empty((0, *one.shape), dtype=self.dtype)
                 return np.stack(planes)
         index = tuple(
             int(i) + (n if int(i) < 0 else 0) for i, n in zip(outer, self.shape, strict=False)

@@ -10,6 +10,7 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QLabel, QScrollArea, QShortcut, QVBoxLayout, QWidget
 
 from sff_napari.errors import SffError
+from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.actions import (
     FLICKER_KEY,
     LIVE_KEY,
@@ -50,7 +51,7 @@ class RestorationWidget(QWidget):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
-        self.viewer = napari_viewer
+        self.viewer = napari_viewer = compat.real_viewer(napari_viewer)
         values = read_settings()
         self.controller = controller = Controller(napari_viewer, initial_form(values))
         controller.session_folder = str(values["session_folder"] or "") or None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-SHAPE = (12, 448, 448)
-FOLDED = (3, 6, 9)
+SHAPE = (10, 384, 384)
+FOLDED = (2, 5, 7)
 TRUTH = "sff_napari_truth"
 """Key in an image layer's metadata: clean slices (Y, X) by index, where they are known."""
 

@@ -68,7 +68,7 @@ class SideView(QObject):
 
     def toggle(self) -> None:
         """Show the cut across the chosen line, or put it away."""
-        if self.label.isVisible():
+        if not self.label.isHidden():
             self.hide()
         else:
             self.show()
@@ -79,7 +79,7 @@ class SideView(QObject):
         self.picture = None
 
     def _again(self) -> None:
-        if self.label.isVisible():
+        if not self.label.isHidden():
             self.show()
 
     def show(self) -> None:

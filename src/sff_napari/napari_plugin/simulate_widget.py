@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from sff_napari.errors import SffError
+from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.fold_layer import MARK
 from sff_napari.napari_plugin.notify import show_problem
 from sff_napari.napari_plugin.patched import PatchedStack, shrink
@@ -59,7 +60,7 @@ class SimulateWidget(QWidget):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
-        self.viewer = napari_viewer
+        self.viewer = napari_viewer = compat.real_viewer(napari_viewer)
         self._job: Job | None = None
         inside = QWidget()
         layout = QVBoxLayout(inside)

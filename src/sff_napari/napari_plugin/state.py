@@ -19,7 +19,7 @@ class FormState:
     interpolation, unfolding, fusion : str
         Method of each stage; names as `sff_napari.restore` takes them.
     weights : str
-        Path of a weights file; empty for the bundled ones.
+        Folder of weights; empty for the bundled ones.
     tile : int
         Side of the tiles in pixels; 0 lets the core choose.
     cover : float

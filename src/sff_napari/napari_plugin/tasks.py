@@ -37,22 +37,11 @@ def warm_up(channel: Channel) -> Machine:
 
     names = tuple(available_devices())
     text = describe_device(choose_device("auto"))
-    import sff_napari.detection
-    import sff_napari.restoration
+    from sff_napari.restoration import FUSIONS, INTERPOLATIONS, UNFOLDINGS
 
-    methods = {}
-    for stage in ("interpolation", "unfolding", "fusion"):
-        listed = getattr(sff_napari.restoration, f"{stage.upper()}_METHODS", None)
-        methods[stage] = tuple(listed) if listed else _DEFAULT_METHODS[stage]
+    methods = {"interpolation": INTERPOLATIONS, "unfolding": UNFOLDINGS, "fusion": FUSIONS}
     channel.progress(1.0, "Ready")
     return Machine(names, text, methods)
-
-
-_DEFAULT_METHODS = {
-    "interpolation": ("motion", "network", "mean"),
-    "unfolding": ("law", "network"),
-    "fusion": ("seamless", "network"),
-}
 
 
 def detect_slice(

@@ -13,16 +13,16 @@ _SHOWN = ("kind", "width", "version", "data", "trained_on", "licence", "license"
 
 
 def describe_weights(path: str) -> str:
-    """Return a short card, as rich text, of a weights file or of the bundled weights."""
+    """Return a short card, as rich text, of a weights file or folder; empty: the bundled ones."""
+    folder = Path(path) if path else Path(str(files("sff_napari") / "weights"))
+    if not folder.is_dir():
+        return _card(folder)
+    cards = [_card(file) for file in sorted(folder.glob("*.safetensors"))]
+    if cards:
+        return "<br>".join(cards)
     if path:
-        return _card(Path(path))
-    folder = files("sff_napari") / "weights"
-    cards = []
-    if folder.is_dir():
-        for item in sorted(folder.iterdir(), key=lambda entry: entry.name):
-            if item.name.endswith(".safetensors"):
-                cards.append(_card(Path(str(item))))
-    return "<br>".join(cards) or "No weights are bundled; the default methods need none."
+        return f"There are no weights in {html.escape(str(folder))}."
+    return "No weights are bundled; the default methods need none."
 
 
 def read_header(path: Path) -> dict[str, Any]:

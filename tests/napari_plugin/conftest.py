@@ -1,0 +1,121 @@
+"""Fixtures for the plugin: a small folded stack, a panel, and time that is never wasted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QApplication
+
+from sff_napari import Fold, simulate_fold
+from sff_napari.napari_plugin.restoration_widget import RestorationWidget
+from sff_napari.napari_plugin.sample import TRUTH
+from sff_napari.simulation import neuropil
+
+SHAPE = (5, 224, 224)
+DAMAGED = 2
+
+
+@pytest.fixture(scope="session")
+def clean_stack() -> np.ndarray:
+    """Synthetic tissue (Z, Y, X)."""
+    return neuropil(SHAPE, seed=3)
+
+
+@pytest.fixture(scope="session")
+def true_fold() -> Fold:
+    """The line of the fold in slice `DAMAGED`."""
+    return Fold([(0.0, 96.0), (223.0, 130.0)], 6.0)
+
+
+@pytest.fixture(scope="session")
+def folded_stack(clean_stack: np.ndarray, true_fold: Fold) -> np.ndarray:
+    """The tissue with one slice folded."""
+    stack = clean_stack.copy()
+    stack[DAMAGED] = simulate_fold(stack[DAMAGED], true_fold, 22.0, 0.04).damaged
+    return stack
+
+
+@pytest.fixture(autouse=True)
+def private_home(tmp_path, monkeypatch):
+    """Sessions of stacks without a path go to a folder of the test."""
+    for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Process events until something is true."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError("waited in vain")
+            QApplication.processEvents()
+            time.sleep(0.003)
+        QApplication.processEvents()
+
+    return wait
+
+
+@pytest.fixture
+def open_panel(make_napari_viewer, until) -> Iterator[Callable[..., RestorationWidget]]:
+    """Make a viewer with an image and the panel, ready to work."""
+    panels: list[RestorationWidget] = []
+
+    def make(data: Any, *, viewer: Any = None, ready: bool = True, **kwargs: Any) -> Any:
+        viewer = viewer or make_napari_viewer()
+        viewer.add_image(data, **{"name": "stack", "contrast_limits": (0, 255), **kwargs})
+        panel = RestorationWidget(viewer)
+        panels.append(panel)
+        viewer.window.add_dock_widget(panel)
+        if ready:
+            until(lambda: panel.controller.machine is not None)
+            until(lambda: panel.controller.keeper.sidecar is not None)
+        return panel
+
+    yield make
+    for panel in panels:
+        panel.shut_down()
+        until(lambda panel=panel: not panel.controller._jobs)
+
+
+@pytest.fixture
+def panel(open_panel, folded_stack, clean_stack, until):
+    """A panel on the folded stack, standing on its damaged slice."""
+    widget = open_panel(
+        folded_stack,
+        scale=(45.0, 4.6, 4.6),
+        metadata={TRUTH: {(DAMAGED,): clean_stack[DAMAGED]}},
+    )
+    widget.controller.go_to((DAMAGED,))
+    return widget
+
+
+@pytest.fixture
+def finish(until):
+    """Wait until a controller's job is over."""
+
+    def wait(controller: Any) -> None:
+        until(lambda: not controller.is_busy)
+
+    return wait
+
+
+@pytest.fixture
+def draw():
+    """Add a line to a panel as if it had been drawn with the mouse."""
+
+    def add(controller: Any, vertices: Any, index: tuple[int, ...] | None = None) -> str:
+        layer = controller.lines.ensure_layer()
+        known = set(controller.lines.records)
+        index = controller.index if index is None else index
+        points = np.array([[*index, y, x] for y, x in vertices], dtype=float)
+        layer.add([points], shape_type="line" if len(points) == 2 else "path")
+        return next(uid for uid in controller.lines.records if uid not in known)
+
+    return add

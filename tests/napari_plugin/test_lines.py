@@ -1,0 +1,202 @@
+"""Fold lines: drawing, correcting, undo and redo, as napari's own tools do it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+DAMAGED = 2
+
+LINE = [(10.0, 100.0), (200.0, 120.0)]
+
+
+def only(controller):
+    (record,) = controller.lines.records.values()
+    return record
+
+
+def test_a_drawn_line_becomes_a_record_on_its_slice(panel, draw):
+    c = panel.controller
+    draw(c, LINE)
+    record = only(c)
+    assert record.index == (DAMAGED,)
+    assert record.vertices == tuple(LINE)
+    assert record.source == "drawn"
+    features = c.lines.layer.features
+    assert list(features["slice"]) == [DAMAGED]
+    assert list(features["state"]) == ["to do"]
+    assert c.lines.layer.edge_width == [2 * record.half_width]
+    np.testing.assert_allclose(c.lines.layer.scale, c.source.layer.scale)
+    assert c.lines.layer.units == c.source.layer.units
+
+
+def test_undo_and_redo_of_everything(panel, draw):
+    c = panel.controller
+    states = [dict(c.lines.records)]
+
+    def remember():
+        states.append(dict(c.lines.records))
+
+    uid = draw(c, LINE)
+    remember()
+    layer = c.lines.layer
+    moved = [np.array([[DAMAGED, 10.0, 90.0], [DAMAGED, 200.0, 120.0]])]
+    layer.data = moved  # napari's own way to change a shape
+    remember()
+    assert c.lines.records[uid].vertices[0] == (10.0, 90.0)
+    layer.selected_data = {0}
+    c.set_half_width(11.0)
+    remember()
+    assert layer.edge_width == [22.0]
+    draw(c, [(50.0, 20.0), (60.0, 90.0), (110.0, 160.0)])
+    remember()
+    c.lines.remove([uid])
+    remember()
+    assert len(c.lines.records) == 1
+    for state in reversed(states[:-1]):
+        c.undo()
+        assert c.lines.records == state
+        assert len(layer.data) == len(state)
+        assert list(layer.features["uid"]) == c.lines._order
+    c.undo()
+    assert c.lines.records == {}
+    for state in states[1:]:
+        c.redo()
+        assert c.lines.records == state
+        for i, name in enumerate(layer.features["uid"]):
+            np.testing.assert_allclose(layer.data[i][:, 1:], state[name].vertices)
+            assert layer.edge_width[i] == pytest.approx(2 * state[name].half_width)
+
+
+def test_deleting_with_naparis_key(panel, draw):
+    c = panel.controller
+    draw(c, LINE)
+    other = draw(c, [(5.0, 5.0), (90.0, 9.0)])
+    c.lines.layer.selected_data = {0}
+    c.lines.layer.remove_selected()
+    assert list(c.lines.records) == [other]
+    c.undo()
+    assert len(c.lines.layer.data) == 2
+
+
+def test_a_pasted_line_is_a_new_line(panel, draw):
+    c = panel.controller
+    draw(c, LINE)
+    layer = c.lines.layer
+    layer.selected_data = {0}
+    layer._copy_data()
+    c.go_to((DAMAGED + 1,))
+    layer._paste_data()
+    layer.events.data(value=layer.data, action="added", data_indices=(-1,), vertex_indices=((),))
+    assert sorted(r.index for r in c.lines.records.values()) == [(DAMAGED,), (DAMAGED + 1,)]
+    assert len(set(layer.features["uid"])) == 2
+
+
+def test_other_shapes_are_taken_away(panel, draw):
+    c = panel.controller
+    draw(c, LINE)
+    c.lines.layer.add(
+        np.array([[DAMAGED, 0, 0], [DAMAGED, 0, 50], [DAMAGED, 50, 50], [DAMAGED, 50, 0]]),
+        shape_type="rectangle",
+    )
+    assert len(c.lines.layer.data) == 1
+    assert len(c.lines.records) == 1
+
+
+def test_a_freehand_path_is_thinned(panel, draw):
+    c = panel.controller
+    points = [(float(y), 100 + 10 * np.sin(y / 40)) for y in range(0, 200, 2)]
+    draw(c, points)
+    assert 3 <= len(only(c).vertices) < 20
+    assert len(c.lines.layer.data[0]) == len(only(c).vertices)
+
+
+def test_naparis_width_slider_changes_the_fold(panel, draw):
+    c = panel.controller
+    draw(c, LINE)
+    c.lines.layer.selected_data = {0}
+    c.lines.layer.current_edge_width = 30
+    assert only(c).half_width == 15
+    assert panel.line_tools.width.value() == 30
+
+
+def test_width_slider_and_keys_are_one_step_to_undo(panel, draw):
+    c = panel.controller
+    draw(c, LINE)
+    before = only(c).half_width
+    for value in (20, 22, 24, 26):
+        panel.line_tools.width.setValue(value)
+    assert only(c).half_width == 13
+    c.undo()
+    assert only(c).half_width == before
+
+
+def test_copy_to_next_slice(panel, draw):
+    c = panel.controller
+    draw(c, LINE)
+    c.copy_to_next()
+    assert c.index == (DAMAGED + 1,)
+    assert [r.vertices for r in c.lines.on(c.index)] == [tuple(LINE)]
+    c.go_to((4,))
+    c.copy_to_next()
+    assert c.index == (4,), "there is no slice after the last"
+
+
+def test_snap_moves_the_line_onto_the_fold(panel, draw, finish, true_fold):
+    c = panel.controller
+    rough = [(y, x + 6) for y, x in true_fold.vertices]
+    uid = draw(c, rough)
+    c.snap()
+    finish(c)
+    snapped = c.lines.records[uid]
+    from sff_napari.sessions.thinning import sampled
+
+    true = sampled(true_fold.vertices)
+    gaps = [np.abs(np.linalg.norm(true - p, axis=1)).min() for p in sampled(snapped.vertices)]
+    assert np.mean(gaps) < 2.5
+    assert abs(snapped.half_width - true_fold.half_width) < 2.5
+    c.undo()
+    assert c.lines.records[uid].vertices == tuple(rough)
+
+
+def test_removing_the_layer_keeps_the_lines(panel, draw):
+    c = panel.controller
+    draw(c, LINE)
+    panel.viewer.layers.remove(c.lines.layer)
+    assert len(c.lines.records) == 1
+    draw(c, [(5.0, 5.0), (90.0, 9.0)])
+    assert len(c.lines.layer.data) == len(c.lines.records) == 2
+
+
+def test_tools_select_the_layer_and_its_mode(panel, draw):
+    c = panel.controller
+    draw(c, LINE)
+    for button, mode in (
+        ("line", "add_line"),
+        ("path", "add_polyline"),
+        ("edit", "direct"),
+        ("bend", "vertex_insert"),
+        ("select", "select"),
+    ):
+        panel.line_tools.buttons[button].click()
+        assert panel.viewer.layers.selection.active is c.lines.layer
+        assert c.lines.layer.mode == mode
+    assert c.lines.layer.selected_data == {0}
+
+
+def test_the_wheel_changes_the_width(panel, draw):
+    c = panel.controller
+    draw(c, LINE)
+    before = only(c).half_width
+
+    class Wheel:
+        delta, modifiers, handled = (0, 1), ("Shift",), False
+
+    event = Wheel()
+    panel._on_wheel(c.lines.layer, event)
+    assert only(c).half_width > before
+    assert event.handled
+    plain = Wheel()
+    plain.modifiers = ()
+    panel._on_wheel(c.lines.layer, plain)
+    assert not plain.handled
