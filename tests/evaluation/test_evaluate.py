@@ -1,0 +1,95 @@
+"""Scores and the comparison of methods."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio
+
+from sff_napari.errors import InputError
+from sff_napari.evaluation import METHODS, end_point_errors, evaluate, psnr, sharpness, ssim
+from sff_napari.simulation import neuropil
+
+
+@pytest.fixture(scope="module")
+def stack():
+    return neuropil((4, 256, 256), seed=2)
+
+
+def test_psnr_and_ssim_against_skimage(stack):
+    a, b = stack[0], stack[1]
+    assert psnr(a, b) == pytest.approx(peak_signal_noise_ratio(b, a, data_range=255))
+    assert psnr(a, a) == math.inf
+    assert ssim(a, a) == pytest.approx(1)
+    where = np.zeros(a.shape, bool)
+    assert math.isnan(psnr(a, b, where))
+    where[:10] = True
+    assert psnr(a, b, where) == pytest.approx(psnr(a[:10], b[:10]))
+
+
+def test_sharpness_tells_a_mean_from_a_slice(stack):
+    everywhere = np.ones(stack[0].shape, bool)
+    mean = (stack[0].astype(float) + stack[2]) / 2
+    assert sharpness(stack[0], stack[1], everywhere) == pytest.approx(1, abs=0.1)
+    assert sharpness(mean, stack[1], everywhere) < 0.85
+
+
+def test_end_point_error():
+    flow = np.zeros((2, 4, 4), np.float32)
+    truth = flow.copy()
+    truth[0] += 3
+    truth[1] += 4
+    truth[:, 0, 0] = np.nan
+    errors = end_point_errors(flow, truth)
+    assert errors.size == 15
+    assert np.allclose(errors, 5)
+    with pytest.raises(InputError):
+        end_point_errors(flow, truth[:, :2])
+
+
+@pytest.mark.parametrize("kind", ["straight", "realistic"])
+def test_the_order_of_the_methods_makes_sense(stack, kind):
+    names = ["damaged", "copy", "mean", "inpainting", "ours", "ceiling"]
+    table = evaluate(stack, folds=3, kind=kind, seed=1, methods=names, device="cpu")
+    scores = {row.method: row.mean for row in table.rows}
+    assert table.slices == (1, 2)
+    assert scores["ceiling"]["psnr"] >= scores["ours"]["psnr"] > scores["mean"]["psnr"]
+    assert scores["ours"]["psnr_outside"] > scores["damaged"]["psnr_outside"]
+    assert scores["ceiling"]["flow_error"] == 0
+    assert math.isnan(scores["copy"]["flow_error"])
+    assert "ours" in table.table()
+    plain = json.loads(json.dumps(table.to_dict()))
+    assert plain["rows"][1]["mean"]["flow_error"] is None
+
+
+def test_same_seed_same_scores(stack):
+    names = ["damaged", "mean"]
+    one, two = (evaluate(stack, folds=2, seed=5, methods=names) for _ in range(2))
+    assert [r.mean["psnr"] for r in one.rows] == [r.mean["psnr"] for r in two.rows]
+    other = evaluate(stack, folds=2, seed=6, methods=names)
+    assert other.rows[0].mean["psnr"] != one.rows[0].mean["psnr"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "says"),
+    [
+        ({"slices": [0]}, "neighbour on both sides"),
+        ({"slices": [9]}, "no slice 9"),
+        ({"methods": ["magic"]}, "no method"),
+        ({"kind": "wavy"}, "no kind"),
+        ({"folds": 0}, "at least one"),
+    ],
+)
+def test_bad_choices(stack, choices, says):
+    with pytest.raises(InputError, match=says):
+        evaluate(stack, **choices)
+
+
+def test_every_row_of_the_papers_table_is_there():
+    assert set(METHODS) >= {
+        "damaged", "copy", "mean", "inpainting", "interpolation", "interpolation+fusion",
+        "unfolding+fusion", "cascade", "ours",
+    }  # fmt: skip
