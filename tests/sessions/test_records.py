@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -84,7 +86,7 @@ def test_thinning_stays_within_its_tolerance(points, tolerance):
     line = np.asarray(thin)
     for point in points:
         gaps = []
-        for a, b in zip(line[:-1], line[1:], strict=True):
+        for a, b in pairwise(line):
             along = b - a
             share = np.clip((point - a) @ along / max(along @ along, 1e-12), 0, 1)
             gaps.append(np.linalg.norm(point - a - share * along))

@@ -106,7 +106,8 @@ image = np.zeros((64, 64), np.uint8)
 session = Sidecar(Path(sys.argv[1]), identify((99, 64, 64), np.uint8, image))
 z = 0
 while True:
-    session.keep(SliceRecord((z % 7,), "accepted"), {"restored": np.full((200, 200), z % 251, np.uint8)})
+    arrays = {"restored": np.full((200, 200), z % 251, np.uint8)}
+    session.keep(SliceRecord((z % 7,), "accepted"), arrays)
     print(z, flush=True)
     z += 1
 """

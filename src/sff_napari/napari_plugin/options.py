@@ -43,6 +43,7 @@ class Options(QCollapsible):
 
     def __init__(self, controller: Controller) -> None:
         super().__init__("Options")
+        self.toggleButton().setToolTip("Choices that most people never need.")
         self.controller = controller
         body = QWidget(self)
         form = QFormLayout(body)
@@ -61,7 +62,7 @@ class Options(QCollapsible):
         self.weights = QLineEdit(body)
         self.weights.setPlaceholderText("bundled")
         self.weights.setToolTip(
-            "Weights of the networks: a folder that training wrote, or empty for the bundled ones."
+            "Weights of the networks: a folder that training wrote; empty for the bundled ones."
         )
         browse = QPushButton("Browse", body)
         browse.setToolTip("Choose a folder with weights.")
@@ -194,6 +195,7 @@ class Keys(QCollapsible):
 
     def __init__(self) -> None:
         super().__init__("Keys")
+        self.toggleButton().setToolTip("The keys of all actions.")
         rows = [(action.key, action.text) for action in ACTIONS.values()]
         rows += [(f"hold {FLICKER_KEY}", "See the damaged slice"), (LIVE_KEY, "Live preview")]
         rows += [("Shift + wheel", "Width of the line"), ("Esc", "End the line being drawn")]
