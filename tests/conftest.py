@@ -16,6 +16,10 @@ if (
 ):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+# Slices in tests are small: threads that wait for each other on a busy machine cost more than
+# they give.  Set before torch is loaded, and inherited by commands run as processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hypothesis
 import pytest
 

@@ -1,1 +1,38 @@
+"""The commands ``sff-napari`` and ``sff-napari-train``.
 
+Each command is a thin module of its own and is loaded when it is called; the
+work is done by the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from sff_napari.commands.base import CONTEXT, LazyGroup, run
+
+_COMMANDS = {
+    "demo": "Simulate a fold, detect it, restore the slice, and show the result.",
+    "detect": "Find the folds of a stack.",
+    "restore": "Restore the slices that have folds.",
+    "calibrate": "Choose the detection threshold on clean slices.",
+    "evaluate": "Compare methods on folds simulated on clean slices.",
+    "simulate": "Write a stack with simulated folds and the truth.",
+    "info": "Say what a stack is, or what is installed here.",
+}
+
+
+@click.group(cls=LazyGroup, commands_in=_COMMANDS, context_settings=CONTEXT)
+@click.version_option(package_name="sff-napari", prog_name="sff-napari")
+def group() -> None:
+    """Repair serial-section TEM slices damaged by support film folds.
+
+    STACK is a TIFF file (one page a slice), a folder of images, a zarr array
+    or an OME-Zarr.  Slices count from 0.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``sff-napari``; exits with 0, 2 after an error, 130 after Ctrl-C."""
+    run(group, "sff-napari", arguments)

@@ -21,10 +21,11 @@ from sff_napari.stacks import tiff
 from sff_napari.stacks.ome import OmeWriter
 from sff_napari.stacks.stack import VoxelSize
 
-SYNTHESISED_NOTE = (
-    "Share of each pixel that does not come from the damaged slice, times 255; "
-    "0 in slices that were not restored."
-)
+MASK_NOTES = {
+    "synthesised": "Share of each pixel that does not come from the damaged slice, times 255; "
+    "0 in slices that were not restored.",
+    "hidden": "255 where a simulated fold hides the tissue, 0 elsewhere.",
+}
 FLOW_NOTE = (
     "Sampling offset (dy, dx) in pixels: unfolded(x) = damaged(x + flow(x)); NaN where there is "
     "no source, 0 in slices that were not restored."
@@ -159,6 +160,7 @@ def write_restored(
     restore_slice: Callable[[int, Reporter], RestoredSlice],
     *,
     manifest: Mapping[str, Any] | None = None,
+    mask: str = "synthesised",
     voxel_size: VoxelSize | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -185,6 +187,8 @@ def write_restored(
         ``restore_slice(z, reporter)`` returns the replacement of slice z.
     manifest : mapping, optional
         What was done, plain JSON types; the slices' records are added to it.
+    mask : str
+        Name of the array or file that holds `RestoredSlice.synthesised`.
     voxel_size, name, overwrite, progress, cancelled
         As in `write_stack`.
 
@@ -210,6 +214,7 @@ def write_restored(
         stack,
         _produced(stack, wanted, restore_slice, records, Reporter(progress, cancelled)),
         {**(manifest or {}), "slices": records} if wanted else None,
+        mask,
         size,
         name or target.stem,
         overwrite,
@@ -253,6 +258,7 @@ def _write_zarr(
     stack: _Slices,
     produced: Produced,
     manifest: dict[str, Any] | None,
+    mask: str,
     size: VoxelSize | None,
     name: str,
     overwrite: bool,
@@ -260,7 +266,7 @@ def _write_zarr(
     with atomic_folder(target, overwrite=overwrite) as folder:
         writer = OmeWriter(folder, stack.shape, np.dtype(stack.dtype), size, name)
         if manifest is not None:
-            synthesised = writer.add_sparse("synthesised", (), "uint8", SYNTHESISED_NOTE)
+            synthesised = writer.add_sparse(mask, (), "uint8", MASK_NOTES.get(mask, mask))
             flow = writer.add_sparse("flow", (2,), "float32", FLOW_NOTE)
         for z, image, made in produced:
             writer.write(z, image)
@@ -276,6 +282,7 @@ def _write_tiff(
     stack: _Slices,
     produced: Produced,
     manifest: dict[str, Any] | None,
+    mask: str,
     size: VoxelSize | None,
     name: str,
     overwrite: bool,
@@ -304,7 +311,7 @@ def _write_tiff(
                         files.enter_context(atomic_path(beside(target, key))), bigtiff=True
                     )
                 )
-                for key in ("synthesised.tif", "flow.tif")
+                for key in (f"{mask}.tif", "flow.tif")
             ]
             pages = _with_sides(produced, sides[0], sides[1])
         # A plain TIFF cannot address more than 4 GiB.

@@ -96,7 +96,9 @@ def _open_multiscale(
     stack.details["levels"] = levels
     made = group.attrs.get("sff_napari")
     if isinstance(made, dict):
-        stack.details["restored slices"] = len(made.get("slices", []))
+        stack.details["written by"] = made.get("program", "sff-napari")
+        changed = [str(record.get("slice")) for record in made.get("slices", [])]
+        stack.details["changed slices"] = ", ".join(changed)
     return stack
 
 

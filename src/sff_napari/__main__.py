@@ -1,0 +1,5 @@
+"""``python -m sff_napari`` is the command ``sff-napari``."""
+
+from sff_napari.commands import main
+
+main()

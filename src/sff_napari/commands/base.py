@@ -1,0 +1,180 @@
+"""What all commands share: options, progress bars, and how errors are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from sff_napari.errors import Cancelled, SffError
+from sff_napari.progress import ProgressCallback
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+PATH = click.Path(path_type=Path)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are loaded from modules of their own when they are called.
+
+    Parameters
+    ----------
+    commands_in : mapping of str to str
+        Names of the commands, each the module `sff_napari.commands.NAME` with
+        a ``command``, and one sentence on what each does.
+    """
+
+    def __init__(
+        self, *args: Any, commands_in: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._commands_in = dict(commands_in or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order in which they are used."""
+        return list(self._commands_in)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, loading its module."""
+        if cmd_name not in self._commands_in:
+            return None
+        command: click.Command = import_module(f"sff_napari.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without loading any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._commands_in.items()))
+
+
+def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit.
+
+    Errors become one sentence on stderr and exit code 2, Ctrl-C exit code 130;
+    what was being written is removed in both cases.
+
+    Parameters
+    ----------
+    command : Command
+        What to run.
+    name : str
+        What help and errors call it.
+    arguments : sequence of str, optional
+        Those of the process where not given.
+    """
+    with suppress(ValueError):  # not the main thread: nothing to catch there
+        # A polite kill cleans up as Ctrl-C does.
+        signal.signal(signal.SIGTERM, _end)
+    try:
+        command.main(args=arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except Cancelled as error:
+        _fail(str(error), 130)
+    except SffError as error:
+        _fail(f"Error: {error}")
+    except (KeyboardInterrupt, click.Abort):
+        _fail("Interrupted; nothing was left half written.", 130)
+    except BrokenPipeError:
+        # Whoever read the output has had enough, e.g. `head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MemoryError:
+        _fail("Error: There is not enough memory: use a smaller --tile or a smaller slice.")
+    except OSError as error:
+        from sff_napari.io_atomic import explain
+
+        if error.filename is None and error.errno is None:
+            raise
+        _fail(f"Error: {explain(error, error.filename or 'A file')}")
+    sys.exit(0)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _fail(sentence: str, code: int = 2) -> NoReturn:
+    click.echo(sentence, err=True)
+    sys.exit(code)
+
+
+@contextmanager
+def progress_bar(quiet: bool = False) -> Iterator[ProgressCallback]:
+    """Yield a progress callback that draws a bar on stderr once a second has passed."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=1.0,
+        delay=1.0,
+        disable=True if quiet else None,  # None: only where stderr is a terminal
+        bar_format="{percentage:3.0f}% |{bar}| {desc}[{elapsed}<{remaining}]",
+        leave=False,
+        file=sys.stderr,
+    ) as bar:
+
+        def progress(share: float, text: str) -> None:
+            bar.set_description_str(f"{text} " if text else "", refresh=False)
+            bar.update(max(0.0, share - bar.n))
+
+        yield progress
+
+
+def echo_json(value: Any) -> None:
+    """Print a value as JSON on stdout."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def stack_argument(function: Command) -> Command:
+    """Add the argument STACK."""
+    return click.argument("stack", type=PATH)(function)
+
+
+def slices_option(words: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds ``--slices``, with its help."""
+    return click.option("--slices", metavar="3,7-9", default=None, help=words)
+
+
+def device_option(function: Command) -> Command:
+    """Add ``--device``."""
+    return click.option(
+        "--device", default="auto", help="Where to compute: auto, cpu, cuda, cuda:1 or mps."
+    )(function)
+
+
+def json_option(function: Command) -> Command:
+    """Add ``--json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON for other programs on stdout."
+    )(function)
+
+
+def seed_option(function: Command) -> Command:
+    """Add ``--seed``."""
+    return click.option("--seed", default=0, help="The same seed gives the same folds.")(function)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of text, the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        first = cells[0].ljust(widths[0])
+        rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        return "  ".join([first, *rest]).rstrip()
+
+    return "\n".join([line(head), line(["-" * width for width in widths]), *map(line, rows)])

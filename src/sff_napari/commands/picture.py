@@ -1,0 +1,113 @@
+"""One picture of a demonstration: panels side by side, with captions."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from sff_napari.arrays import GreyScale
+from sff_napari.folds import Curve, Fold
+from sff_napari.io_atomic import write_bytes
+
+PANEL = 480
+"""Longer side of a panel in pixels."""
+_GAP = 8
+_CAPTION = 30
+_LINE = (255, 176, 0)
+_EDGE = (0, 200, 255)
+
+Picture = NDArray[np.uint8]
+
+
+def grey_panel(image: NDArray[Any], like: NDArray[Any] | None = None) -> Picture:
+    """Return a slice (Y, X) as a picture (Y, X, 3), on the grey scale of `like` where given."""
+    scale = GreyScale.of(image if like is None else like)
+    unit = np.nan_to_num(scale.to_unit(image), nan=0.0)
+    grey = np.clip(unit * 255, 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def flow_panel(flow: NDArray[np.floating[Any]]) -> tuple[Picture, float]:
+    """Return a flow (2, Y, X) in colours and its largest length in pixels.
+
+    The hue is the direction, the brightness the length; grey where there is no
+    source.
+    """
+    known = np.isfinite(flow).all(axis=0)
+    dy, dx = np.where(known, flow, 0)
+    length = np.hypot(dy, dx)
+    largest = float(length.max())
+    strength = length / max(largest, 1e-6)
+    hue = (np.arctan2(dy, dx) / (2 * np.pi)) % 1.0
+    hsv = np.stack([hue, np.full_like(hue, 0.85), np.sqrt(strength)], axis=-1)
+    colours = Image.fromarray((hsv * 255).astype(np.uint8), mode="HSV").convert("RGB")
+    panel = np.array(colours)
+    panel[~known] = 128
+    return panel, largest
+
+
+def fold_panel(image: NDArray[Any], folds: Sequence[Fold]) -> Picture:
+    """Return a slice (Y, X) with fold lines and the edges of their dark lines drawn on it."""
+    import torch
+
+    base = Image.fromarray(grey_panel(image))
+    draw = ImageDraw.Draw(base)
+    weight = max(2, round(max(image.shape) / PANEL * 2))
+    for fold in folds:
+        curve = Curve.of(fold)
+        along = torch.linspace(0, curve.length, max(2, int(curve.length / 4)))
+        widths = fold.half_widths or [fold.half_width] * len(fold.vertices)
+        half = np.interp(along.numpy(), curve.vertices_along, widths)
+        thin = max(1, weight // 2)
+        for sign, colour, thick in ((-1, _EDGE, thin), (1, _EDGE, thin), (0, _LINE, weight)):
+            points = curve.place(along, torch.as_tensor(sign * half, dtype=along.dtype)).numpy()
+            draw.line([(float(x), float(y)) for y, x in points.T], fill=colour, width=thick)
+    return np.array(base)
+
+
+def side_by_side(panels: Sequence[tuple[str, Picture]]) -> Image.Image:
+    """Return panels in a row, each scaled to the same size with its caption below."""
+    font = _font(17)
+    scaled = []
+    for _, panel in panels:
+        height, width = panel.shape[:2]
+        factor = PANEL / max(height, width)
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        way = Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST
+        scaled.append(Image.fromarray(panel).resize(size, way))
+    width = sum(panel.width for panel in scaled) + _GAP * (len(scaled) + 1)
+    height = max(panel.height for panel in scaled) + 2 * _GAP + _CAPTION
+    canvas = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(canvas)
+    left = _GAP
+    for (caption, _), panel in zip(panels, scaled, strict=True):
+        canvas.paste(panel, (left, _GAP))
+        draw.text((left, panel.height + 2 * _GAP), caption, fill="black", font=font)
+        left += panel.width + _GAP
+    return canvas
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    """Write a picture as PNG, atomically.
+
+    Raises
+    ------
+    StackError
+        If it cannot be written.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())
+
+
+def _font(size: int) -> Any:
+    try:
+        return ImageFont.load_default(size)
+    except (TypeError, OSError):  # a Pillow without FreeType has one small font only
+        return ImageFont.load_default()

@@ -1,0 +1,163 @@
+"""Restoring slices of a stack one after another, with a record of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+import sff_napari
+from sff_napari.devices import choose_device, describe_device
+from sff_napari.errors import InputError
+from sff_napari.folds import Fold
+from sff_napari.networks import weights as network_weights
+from sff_napari.progress import Reporter
+from sff_napari.restoration import restore
+from sff_napari.sessions import choose_neighbours
+from sff_napari.stacks import RestoredSlice, Stack, stack_identity
+
+
+class StackRestoration:
+    """The restoration of chosen slices of a stack.
+
+    Parameters
+    ----------
+    stack : Stack
+        The damaged stack.
+    folds : mapping of int to sequence of Fold
+        The folds of each damaged slice; slices without are taken as undamaged.
+    choices : mapping of str to str
+        Methods for ``interpolation``, ``unfolding`` and ``fusion``, as
+        `sff_napari.restore` takes them.
+    device : str
+        Where to compute.
+    weights : Path, optional
+        Weights of the networks.
+    tile : int, optional
+        Side of the tiles in pixels.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        folds: Mapping[int, Sequence[Fold]],
+        choices: Mapping[str, str],
+        *,
+        device: str = "auto",
+        weights: Path | None = None,
+        tile: int | None = None,
+    ) -> None:
+        self._stack = stack
+        self._folds = folds
+        self._choices = dict(choices)
+        self._device = device
+        self._weights = weights
+        self._tile = tile
+        self.notes: list[str] = []
+        self.records: list[dict[str, Any]] = []
+        self.seconds = 0.0
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what is the same for all slices, plain JSON types.
+
+        Raises
+        ------
+        WeightsError
+            If a network was chosen and its weights cannot be used.
+        """
+        return {
+            "program": "sff-napari",
+            "version": sff_napari.__version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "stack": stack_identity(self._stack),
+            "device": describe_device(choose_device(self._device)),
+            "parameters": {
+                **self._choices,
+                "tile": self._tile,
+                "weights": None if self._weights is None else self._weights.name,
+            },
+            "weights_sha256": self._digests(),
+        }
+
+    def _digests(self) -> dict[str, str]:
+        """Return the hash of the weights of each stage that a network does."""
+        return {
+            stage: network_weights.digest(cast(Any, stage), self._weights)
+            for stage, choice in self._choices.items()
+            if choice.startswith("network")
+        }
+
+    def restore(self, z: int, reporter: Reporter) -> RestoredSlice:
+        """Return slice `z` restored from itself and its nearest undamaged neighbours.
+
+        Raises
+        ------
+        InputError
+            If no undamaged neighbour is near, or the slice cannot be used.
+        """
+        start = time.perf_counter()
+        neighbours = choose_neighbours(
+            (z,), 0, len(self._stack), {(damaged,) for damaged in self._folds}
+        )
+        if neighbours.previous is None and neighbours.following is None:
+            raise InputError(
+                f"Slice {z} has no undamaged slice near it to be restored from: "
+                "remove folds that are not real from the folds file."
+            )
+        previous = None if neighbours.previous is None else neighbours.previous[0]
+        following = None if neighbours.following is None else neighbours.following[0]
+        options: dict[str, Any] = {**self._choices}
+        if self._weights is not None:
+            options["weights"] = self._weights
+        if self._tile is not None:
+            options["tile"] = self._tile
+        try:
+            result = restore(
+                None if previous is None else self._stack[previous],
+                self._stack[z],
+                None if following is None else self._stack[following],
+                list(self._folds[z]),
+                device=self._device,
+                progress=lambda share, text: reporter(share, f"slice {z}: {text}"),
+                **options,
+            )
+        except InputError as error:
+            raise InputError(f"Slice {z}: {error}") from error
+        if neighbours.note:
+            self.notes.append(f"Slice {z}: {neighbours.note}")
+        seconds = time.perf_counter() - start
+        self.seconds += seconds
+        record = {
+            "folds": [fold.to_dict() for fold in self._folds[z]],
+            "previous": previous,
+            "following": following,
+            "note": neighbours.note,
+            "seconds": round(seconds, 3),
+            "report": as_plain(getattr(result, "report", None)),
+        }
+        self.records.append({"slice": z, **record})
+        return RestoredSlice(result.restored, result.synthesised, result.flow, record)
+
+
+def as_plain(value: Any) -> Any:
+    """Return a value as plain JSON types; arrays become their shape, NaN becomes None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [as_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return as_plain(value.tolist()) if value.size <= 1000 else f"array {value.shape}"
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
