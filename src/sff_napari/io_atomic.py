@@ -30,6 +30,9 @@ _REASONS = {
     errno.ENAMETOOLONG: "its name is too long: choose a shorter one",
 }
 
+_MANY = 500
+"""Files in a folder from which on they are not made sure of one by one."""
+
 
 def explain(error: OSError, path: str | os.PathLike[str], doing: str = "written") -> StackError:
     """Return `error` as one sentence a person can act on.
@@ -220,10 +223,10 @@ def _sync_folder(path: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     """Make sure every file below `folder` is on the disk."""
-    if hasattr(os, "sync"):
-        # One call instead of one for each of thousands of chunks.
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    if len(files) > _MANY and hasattr(os, "sync"):
+        # One call for all; it also waits for what other programs have written.
         os.sync()
         return
-    for file in folder.rglob("*"):
-        if file.is_file():
-            _sync(file)
+    for file in files:
+        _sync(file)
