@@ -13,14 +13,16 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from sff_napari.folds.fold import Fold
 
-_SAMPLE = 1.0
-"""Arc length between the samples that stand for a curved line, in pixels."""
+_SAMPLE = 0.25
+"""Arc length between the samples that stand for a curved line, in pixels; linear in between,
+so that a bend of radius R is off by at most _SAMPLE^2 / (8 R)."""
 _COARSE = 16
 """Grid step, in pixels, on which the nearest point of a curve is searched for exhaustively."""
 
@@ -82,6 +84,8 @@ class Curve:
         self._points = self._tensor(samples)
         self._tangents = self._tensor(tangents)
         self._bends = self._tensor(bends)
+        table = torch.cat([self._points.T, self._tangents.T, self._bends[None]])
+        self._table = table[:, None].contiguous()
 
     @classmethod
     def of(
@@ -112,28 +116,20 @@ class Curve:
     def _frame(self, along: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return points (2, ...), unit tangents (2, ...) and bends (...) at arc lengths."""
         inside = along.clamp(0.0, self.length)
-        place = inside / self._step
-        left = place.floor().long().clamp_(0, len(self._points) - 2)
-        share = (place - left).clamp(0, 1)
-        a, b = self._points[left].movedim(-1, 0), self._points[left + 1].movedim(-1, 0)
-        u, v = self._tangents[left].movedim(-1, 0), self._tangents[left + 1].movedim(-1, 0)
-        tangent = u + share * (v - u)
-        tangent = tangent / torch.linalg.vector_norm(tangent, dim=0)
-        point = a + share * (b - a)
-        if not self.is_straight:
-            # Cubic Hermite instead of the chord: the sagitta would be a kink in the distance.
-            h = self._step
-            s2, s3 = share * share, share * share * share
-            point = (
-                (2 * s3 - 3 * s2 + 1) * a
-                + (s3 - 2 * s2 + share) * h * u
-                + (3 * s2 - 2 * s3) * b
-                + (s3 - s2) * h * v
-            )
-        bend = self._bends[left] + share * (self._bends[left + 1] - self._bends[left])
         beyond = along - inside
-        point = point + beyond * tangent
-        return point, tangent, torch.where(beyond == 0, bend, torch.zeros_like(bend))
+        if self.is_straight:
+            ones = [1] * along.ndim
+            tangent = self._table[2:4, 0, 0].reshape(2, *ones)
+            point = self._table[:2, 0, 0].reshape(2, *ones) + along * tangent
+            return point, tangent.expand_as(point), torch.zeros_like(along)
+        # One linear look-up of everything; the samples are dense enough for that.
+        grid = torch.stack([inside.reshape(1, 1, -1) * (2 / self.length) - 1] * 2, dim=-1)
+        grid[..., 1] = 0
+        row = F.grid_sample(self._table[None], grid, "bilinear", "border", align_corners=True)
+        row = row[0, :, 0].reshape(5, *along.shape)
+        tangent = row[2:4]
+        point = row[:2] + beyond * tangent
+        return point, tangent, torch.where(beyond == 0, row[4], torch.zeros_like(beyond))
 
     def place(self, along: Tensor, distance: Tensor) -> Tensor:
         """Return the points (2, ...) at arc length `along` and signed distance `distance`."""
@@ -159,7 +155,11 @@ class Curve:
             normal = _normal_of(tangent).reshape(2, *[1] * (points.ndim - 1))
             return LineCoordinates(along, distance, normal.expand_as(points))
         along = self._nearest_sample(points) if guess is None else guess
-        for _ in range(4):
+        return self._converged(points, along, 4)
+
+    def _converged(self, points: Tensor, along: Tensor, rounds: int) -> LineCoordinates:
+        """Return the line coordinates of points from a good guess, by Newton's method."""
+        for _ in range(rounds):
             foot, tangent, bend = self._frame(along)
             offset = points - foot
             ahead = offset[0] * tangent[0] + offset[1] * tangent[1]
@@ -203,13 +203,24 @@ class Curve:
             self.device,
             self.dtype,
         )
-        guess = self._nearest_sample(coarse)
+        guess = self._converged(coarse, self._nearest_sample(coarse), 5).along
+        if self._is_smooth(guess, step):
+            # Between exact values on the coarse grid one round is enough.
+            size = (guess.shape[0] * _COARSE, guess.shape[1] * _COARSE)
+            fine = F.interpolate(guess[None, None], size=size, mode="bilinear", align_corners=False)
+            return self._converged(points, fine[0, 0, :height, :width], 1)
+        # Near a centre of curvature the nearest point jumps: no interpolation there.
         guess = guess.repeat_interleave(_COARSE, 0).repeat_interleave(_COARSE, 1)
-        return self.project(points, guess[:height, :width])
+        return self._converged(points, guess[:height, :width], 4)
+
+    def _is_smooth(self, along: Tensor, step: float) -> bool:
+        """Tell whether arc lengths on the coarse grid change hardly faster than space does."""
+        jumps = [along.diff(dim=axis).abs().max() for axis in (0, 1) if along.shape[axis] > 1]
+        return all(float(jump) < 2 * _COARSE * step for jump in jumps)
 
     def _nearest_sample(self, points: Tensor) -> Tensor:
         """Return the arc length of the nearest sample, the straight continuations included."""
-        stride = max(1, round(4 / self._step))
+        stride = max(1, round(8 / self._step))
         index = torch.arange(0, len(self._points), stride, device=self.device)
         candidates = self._points[index]
         flat = points.reshape(2, -1).T

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ from sff_napari.restoration.methods import Methods
 from sff_napari.restoration.neighbours import Neighbour
 from sff_napari.restoration.network_unfolding import NetworkUnfolding, NoUnfolding
 from sff_napari.restoration.tiles import grown, tiles
-from sff_napari.restoration.unfolding import LawUnfolding, covered, fit_folds
+from sff_napari.restoration.unfolding import LawUnfolding, clearance, fit_folds
 from sff_napari.warp import sample
 
 _FAR = 60.0
@@ -100,8 +101,11 @@ class Cascade:
         self.all_finite = bool(self.finite.all())
         self.damaged = torch.nan_to_num(image, nan=0.0)
         del image
-        known = self._clear_of_folds(methods.cover) & self.finite
-        self.neighbours = self._prepare(around, grey, known)
+        distance = self._clearance()
+        known = (distance > methods.cover) & self.finite
+        far = (distance > _FAR) & self.finite
+        del distance
+        self.neighbours = self._prepare(around, grey, known, far)
         reporter(0.1, "Interpolating")
         part = reporter.part(0.1, 0.9)
         self.unfolding: LawUnfolding | NetworkUnfolding | NoUnfolding
@@ -134,20 +138,20 @@ class Cascade:
         self.fuser = self._fuser(known)
         reporter(1.0, "Fusing")
 
-    def _clear_of_folds(self, margin: float) -> Tensor:
-        """Return the pixels farther than `margin` px from every dark line, (Y, X) bool."""
-        clear = torch.ones(self.shape, dtype=torch.bool, device=self.device)
+    def _clearance(self) -> Tensor:
+        """Return how far each pixel is from the nearest dark line, (Y, X) in px; <= 0 on it."""
+        nearest = torch.full(self.shape, math.inf, device=self.device)
         for rows, columns in tiles(self.shape, self.tile):
             size = (rows.stop - rows.start, columns.stop - columns.start)
             origin = (float(rows.start), float(columns.start))
             for fold in self.folds:
-                clear[rows, columns] &= ~covered(fold, size, margin, self.device, origin)
-        return clear
+                here = clearance(fold, size, self.device, origin)
+                nearest[rows, columns] = torch.minimum(nearest[rows, columns], here)
+        return nearest
 
     def _prepare(
-        self, around: dict[str, NDArray[Any]], grey: GreyScale, known: Tensor
+        self, around: dict[str, NDArray[Any]], grey: GreyScale, known: Tensor, far: Tensor
     ) -> list[Neighbour]:
-        far = self._clear_of_folds(_FAR) & self.finite
         if float(far.float().mean()) < 0.2:
             far = known
         prepared = []
@@ -186,13 +190,19 @@ class Cascade:
         grid, first, step = Seamless.grid(self.shape)
         flow, hidden = self.unfolding.on_grid(grid, (first, first), step)
         observed = Statistics.of(self.damaged, known).warped(flow, hidden)
+        expected = [Statistics.of(one.image, one.known) for one in self.neighbours]
+        # Only the brightness of the reference counts here; drift does not change it.
+        filling = torch.stack([one.mean for one in expected]).mean(0)
+        if isinstance(self.interpolator, NetworkInterpolation):
+            filling = self._reference_mean()
+        return Seamless(observed, expected, filling, hidden)
+
+    def _reference_mean(self) -> Tensor:
+        """Return the mean of the reference on the grid of the statistics."""
         reference = torch.empty(self.shape, device=self.device)
         for rows, columns in tiles(self.shape, self.tile):
             reference[rows, columns] = self.interpolator.on_tile(rows, columns)
-        everywhere = torch.ones_like(known)
-        filling = Statistics.of(reference, everywhere)
-        expected = [Statistics.of(one.image, one.known) for one in self.neighbours]
-        return Seamless(observed, expected, filling, hidden)
+        return Statistics.of(reference, torch.ones_like(self.finite)).mean
 
     def tiles(self) -> Iterator[tuple[float, tuple[slice, slice], Tile]]:
         """Yield the share done, the place and the results of each tile."""

@@ -110,20 +110,20 @@ class Seamless:
         Of the unfolded slice.
     expected : sequence of Statistics
         Of the neighbours.
-    filling : Statistics
-        Of the reference.
+    filling : Tensor, (Y / 4, X / 4)
+        Mean of the reference.
     hidden : Tensor, (Y / 4, X / 4) bool
         On the grid of the statistics.
     """
 
     def __init__(
-        self, observed: Statistics, expected: list[Statistics], filling: Statistics, hidden: Tensor
+        self, observed: Statistics, expected: list[Statistics], filling: Tensor, hidden: Tensor
     ) -> None:
         near = _nearness(hidden)
         gain, offset = _contrast_correction(observed, expected, near)
         self.gain, self.offset = gain, offset
         corrected = gain * observed.mean + offset
-        lift = _spread((corrected - filling.mean), observed.known, _BRIDGE)
+        lift = _spread((corrected - filling), observed.known, _BRIDGE)
         self.fields = torch.stack([gain, offset, lift])[None]
 
     @staticmethod
@@ -178,12 +178,15 @@ class NetworkFusion:
 
 def _nearness(hidden: Tensor) -> Tensor:
     """Return 1 near the hidden band, fading to 0 at a distance, on the coarse grid."""
-    mask = hidden.to(torch.float32)[None, None]
-    half = int(_NEAR / 2 / _POOL)
-    # Grown in two directions at once is a square; two quarter steps are close to round.
-    grown = F.max_pool2d(mask, 2 * half + 1, stride=1, padding=half)
+    shape = hidden.shape
+    coarse = 4
+    mask = F.max_pool2d(hidden.to(torch.float32)[None, None], coarse, ceil_mode=True)
+    half = max(1, int(_NEAR / 2 / _POOL / coarse))
     size = 2 * half + 1
-    return F.avg_pool2d(grown, size, stride=1, padding=half, count_include_pad=False)[0, 0]
+    grown = F.max_pool2d(mask, size, stride=1, padding=half)
+    soft = F.avg_pool2d(grown, size, stride=1, padding=half, count_include_pad=False)
+    wide = F.interpolate(soft, scale_factor=coarse, mode="bilinear", align_corners=False)
+    return wide[0, 0, : shape[0], : shape[1]]
 
 
 def _spread(values: Tensor, weight: Tensor, reach: float) -> Tensor:

@@ -12,7 +12,6 @@ from sff_napari.folds import (
     Curve,
     Fold,
     FoldLaw,
-    LineCoordinates,
     fold_displacement,
     unfold_displacement,
 )
@@ -72,6 +71,29 @@ def dark_line(
     return knots, interpolate(along, along.new_tensor(widths), knots) + cover
 
 
+def clearance(
+    fold: Fold,
+    shape: tuple[int, int],
+    device: torch.device | str = "cpu",
+    origin: tuple[float, float] = (0.0, 0.0),
+    step: float = 1.0,
+) -> Tensor:
+    """Return the distance of the pixels of a grid from the rim of a dark line.
+
+    Returns
+    -------
+    Tensor, (height, width)
+        In px; zero and below on the line.
+    """
+    curve = Curve.of(fold, device)
+    here = curve.on_grid(shape, origin, step)
+    along = torch.tensor(curve.vertices_along, dtype=curve.dtype, device=curve.device)
+    widths = along.new_tensor(fold.half_widths or [fold.half_width] * len(along))
+    beside = here.distance.abs() - interpolate(along, widths, here.along)
+    beyond = torch.maximum(-here.along, here.along - curve.length)
+    return torch.maximum(beside, beyond)
+
+
 def covered(
     fold: Fold,
     shape: tuple[int, int],
@@ -81,17 +103,7 @@ def covered(
     step: float = 1.0,
 ) -> Tensor:
     """Return which pixels of a grid lie on the dark line, widened by `cover` px, (Y, X) bool."""
-    curve = Curve.of(fold, device)
-    here = curve.on_grid(shape, origin, step)
-    return _on_line(curve, fold, here, cover)
-
-
-def _on_line(curve: Curve, fold: Fold, here: LineCoordinates, cover: float) -> Tensor:
-    along = torch.tensor(curve.vertices_along, dtype=curve.dtype, device=curve.device)
-    widths = along.new_tensor(fold.half_widths or [fold.half_width] * len(along)) + cover
-    near = here.distance.abs() <= interpolate(along, widths, here.along)
-    within = (here.along >= -cover) & (here.along <= curve.length + cover)
-    return near & within
+    return clearance(fold, shape, device, origin, step) <= cover
 
 
 class LawUnfolding:
@@ -243,22 +255,25 @@ def _fit_one(
 
     if not to_the_end:
         return FittedFold(fold, curve, law(flexible), drifts, False, flexible[0].score)
-    results = []
-    for number, (fits, uniform) in enumerate(((flexible, False), (simple, True))):
-        drift, score = drifts, 0.0
-        for pool, stage in zip((coarse, fine), _STAGES, strict=True):
-            scaled = Stage(
-                stage.window * fine // 2, stage.stride * fine // 2, stage.reach, stage.steps
-            )
-            fits, drift, score = refine(
-                curve, law(fits), fits, here[pool], there[pool], drift, scaled, uniform, reporter
-            )
-        results.append((fits, drift, score))
-        reporter(0.75 + 0.25 * number, "Fitting the fold")
-    (fits, drift, score), (simple_fits, simple_drift, simple_score) = results
-    uniform = simple_score >= (1 - _SIMPLER) * score
-    if uniform:
-        fits, drift, score = simple_fits, simple_drift, simple_score
+
+    def sharpened(
+        start: tuple[SideFit, SideFit], drift: Tensor, pool: int, stage: Stage, uniform: bool
+    ) -> tuple[tuple[SideFit, SideFit], Tensor, float]:
+        # Windows grow with the pixels of the features, so that large slices cost less.
+        window, stride = stage.window * fine // 2, stage.stride * fine // 2
+        scaled = Stage(window, stride, stage.reach, stage.steps)
+        return refine(
+            curve, law(start), start, here[pool], there[pool], drift, scaled, uniform, reporter
+        )
+
+    first, last = _STAGES
+    rich, rich_drift, rich_score = sharpened(flexible, drifts, coarse, first, False)
+    reporter(0.65, "Fitting the fold")
+    plain, plain_drift, plain_score = sharpened(simple, drifts, coarse, first, True)
+    reporter(0.8, "Fitting the fold")
+    uniform = plain_score >= (1 - _SIMPLER) * rich_score
+    start, drift = (plain, plain_drift) if uniform else (rich, rich_drift)
+    fits, drift, score = sharpened(start, drift, fine, last, uniform)
     return FittedFold(fold, curve, law(fits), drift, uniform, score)
 
 
