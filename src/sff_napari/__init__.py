@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sff_napari.detection import detect_folds
     from sff_napari.errors import SffError
     from sff_napari.folds import Fold
-    from sff_napari.restoration import Restoration, restore
+    from sff_napari.restoration.restore import Restoration, restore
     from sff_napari.simulation import Simulation, simulate_fold
 
 _HOMES = {
