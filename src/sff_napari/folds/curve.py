@@ -155,18 +155,22 @@ class Curve:
             normal = _normal_of(tangent).reshape(2, *[1] * (points.ndim - 1))
             return LineCoordinates(along, distance, normal.expand_as(points))
         along = self._nearest_sample(points) if guess is None else guess
-        return self._converged(points, along, 4)
+        return self._converged(points, along)
 
-    def _converged(self, points: Tensor, along: Tensor, rounds: int) -> LineCoordinates:
+    def _converged(self, points: Tensor, along: Tensor) -> LineCoordinates:
         """Return the line coordinates of points from a good guess, by Newton's method."""
-        for _ in range(rounds):
+        enough = 2e-3 if self.dtype == torch.float32 else 1e-8
+        for _ in range(6):
             foot, tangent, bend = self._frame(along)
             offset = points - foot
             ahead = offset[0] * tangent[0] + offset[1] * tangent[1]
             across = offset[0] * tangent[1] - offset[1] * tangent[0]
             # Newton's step for "the offset is perpendicular to the tangent"; the clamp
             # keeps it sane near the centre of curvature, where no foot is unique.
-            along = along + (ahead / (1 - bend * across).clamp(0.25, 4.0)).clamp(-64, 64)
+            step = (ahead / (1 - bend * across).clamp(0.25, 4.0)).clamp(-64, 64)
+            if float(step.abs().max()) < enough:
+                return LineCoordinates(along, across, _normal_of(tangent))
+            along = along + step
         foot, tangent, _ = self._frame(along)
         offset = points - foot
         distance = offset[0] * tangent[1] - offset[1] * tangent[0]
@@ -203,15 +207,15 @@ class Curve:
             self.device,
             self.dtype,
         )
-        guess = self._converged(coarse, self._nearest_sample(coarse), 5).along
+        guess = self._converged(coarse, self._nearest_sample(coarse)).along
         if self._is_smooth(guess, step):
-            # Between exact values on the coarse grid one round is enough.
+            # Between exact values on the coarse grid one round is mostly enough.
             size = (guess.shape[0] * _COARSE, guess.shape[1] * _COARSE)
             fine = F.interpolate(guess[None, None], size=size, mode="bilinear", align_corners=False)
-            return self._converged(points, fine[0, 0, :height, :width], 1)
+            return self._converged(points, fine[0, 0, :height, :width])
         # Near a centre of curvature the nearest point jumps: no interpolation there.
         guess = guess.repeat_interleave(_COARSE, 0).repeat_interleave(_COARSE, 1)
-        return self._converged(points, guess[:height, :width], 4)
+        return self._converged(points, guess[:height, :width])
 
     def _is_smooth(self, along: Tensor, step: float) -> bool:
         """Tell whether arc lengths on the coarse grid change hardly faster than space does."""
