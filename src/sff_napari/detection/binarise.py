@@ -46,6 +46,9 @@ class Darkness:
         Full-scale pixels per pixel of this one.
     black : float
         Grey value, in the working range, of the darkest of the slice.
+    least_depth : float
+        Smallest difference between tissue and black that darkness is measured by, in
+        the working range; where the tissue itself is nearly black, noise would count.
     """
 
     values: NDArray[np.float32]
@@ -54,6 +57,7 @@ class Darkness:
     tissue: NDArray[np.float32]
     factor: int
     black: float
+    least_depth: float
 
 
 def checked_threshold(threshold: float | None) -> float:
@@ -111,21 +115,21 @@ def measure_darkness(image: Any, factor: int | None = None) -> Darkness:
     grey, valid = _reduced(array, factor)
     if not valid.any():
         nothing = np.zeros(grey.shape, np.float32)
-        return Darkness(nothing, valid, nothing, nothing, factor, 0.0)
+        return Darkness(nothing, valid, nothing, nothing, factor, 0.0, 1.0)
     valid &= ~_padding(grey, max(8, _PADDING // factor))
     if valid.mean() < 0.02 or float(np.ptp(grey[valid])) == 0:
         nothing = np.zeros(grey.shape, np.float32)
-        return Darkness(nothing, np.zeros_like(valid), nothing, nothing, factor, 0.0)
+        return Darkness(nothing, np.zeros_like(valid), nothing, nothing, factor, 0.0, 1.0)
     tissue = _tissue_brightness(grey, valid)
     grey = np.where(valid, grey, tissue)
     soft = cv2.GaussianBlur(grey, (0, 0), 0.8)
     black = float(np.percentile(soft[valid][:: max(1, valid.sum() // 200_000)], 0.05))
-    # Where the tissue itself is nearly black, noise would count as darkness.
     spread = float(np.percentile(tissue[valid][::16], 50)) - black
-    depth = np.maximum(tissue - black, max(0.25 * spread, 1e-6))
+    least_depth = max(0.25 * spread, 1e-6)
+    depth = np.maximum(tissue - black, least_depth)
     values = np.clip((tissue - soft) / depth, 0, 1).astype(np.float32)
     values[~valid] = 0
-    return Darkness(values, valid, grey, tissue, factor, black)
+    return Darkness(values, valid, grey, tissue, factor, black, least_depth)
 
 
 def binarise(image: Any, threshold: float | None = None) -> NDArray[np.bool_]:

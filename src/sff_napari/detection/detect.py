@@ -9,9 +9,16 @@ import numpy as np
 from sff_napari.arrays import as_slice
 from sff_napari.detection.binarise import checked_threshold, measure_darkness
 from sff_napari.detection.ends import taken_to_border
-from sff_napari.detection.judge import LEAST_SCORE, lies_on, score_of, traits_of, trimmed
+from sff_napari.detection.judge import (
+    LEAST_SCORE,
+    lies_on,
+    may_be_fold,
+    score_of,
+    traits_of,
+    trimmed,
+)
 from sff_napari.detection.measure import Measured, Slice, at_full_scale, measure
-from sff_napari.detection.ridge import follow
+from sff_napari.detection.ridge import Ridge, follow
 from sff_napari.detection.search import Seed, find_seeds
 from sff_napari.detection.vertices import to_fold
 from sff_napari.devices import choose_device
@@ -19,7 +26,7 @@ from sff_napari.errors import InputError
 from sff_napari.folds import Fold
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 
-_MOST_FOLLOWED = 24
+_MOST_FOLLOWED = 12
 """Lines that are followed before the search is given up; clean slices offer a few."""
 
 
@@ -93,16 +100,20 @@ def detect_folds(
 def _lines(view: Slice, seeds: list[Seed], report: Reporter) -> list[tuple[float, Measured]]:
     """Return the lines that the seeds lie on, with their scores."""
     factor = view.darkness.factor
+    followed: list[Ridge] = []
     lines: list[tuple[float, Measured]] = []
     for number in range(_MOST_FOLLOWED):
         report(number / _MOST_FOLLOWED, "following lines")
-        while seeds and any(_explains(line, seeds[0], factor) for _, line in lines):
+        while seeds and any(_explains(ridge, seeds[0]) for ridge in followed):
             seeds = seeds[1:]
         if not seeds:
             break
         seed, seeds = seeds[0], seeds[1:]
         ridge = follow(view.darkness.values, np.array([seed.start, seed.stop]))
         if ridge is None:
+            continue
+        followed.append(ridge)
+        if not may_be_fold(ridge.points, factor, view.shape):
             continue
         line = measure(view, at_full_scale(ridge.points, factor), ridge.half_widths * factor)
         line = None if line is None else trimmed(line)
@@ -112,17 +123,20 @@ def _lines(view: Slice, seeds: list[Seed], report: Reporter) -> list[tuple[float
     return lines
 
 
-def _explains(line: Measured, seed: Seed, factor: int) -> bool:
-    """Tell whether a line has been followed along this seed already."""
+def _explains(ridge: Ridge, seed: Seed) -> bool:
+    """Tell whether a ridge has been followed along this seed already."""
     share = np.linspace(0, 1, 9)[:, None]
     points = np.asarray(seed.start) + share * (np.asarray(seed.stop) - np.asarray(seed.start))
-    return lies_on(at_full_scale(points, factor), line) > 0.6
+    return lies_on(points, ridge.points, ridge.half_widths + 3.0) > 0.6
 
 
 def _without_duplicates(found: list[tuple[float, Measured]]) -> list[tuple[float, Measured]]:
     """Return the lines best first without those that lie on a better one."""
     kept: list[tuple[float, Measured]] = []
     for score, line in sorted(found, key=lambda pair: -pair[0] * pair[1].length):
-        if all(lies_on(line.points[::8], other) < 0.5 for _, other in kept):
+        if all(
+            lies_on(line.points[::8], other.points[::4], other.half_widths[::4] + 4.0) < 0.5
+            for _, other in kept
+        ):
             kept.append((score, line))
     return sorted(kept, key=lambda pair: -pair[0])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.detection.measure import Measured
-from sff_napari.detection.ridge import strongest_run
+from sff_napari.detection.ridge import STEP, strongest_run
 from sff_napari.detection.strip import smooth
 
 LEAST_SCORE = 0.5
@@ -91,16 +91,35 @@ def score_of(traits: Traits, side: float) -> float:
     A product of logistic terms, one a trait: a fold has to be all of it, long, smooth,
     dark through and through, and set off from both of its sides.
     """
-    enough = min(max(0.3 * side, 48.0), 150.0)
+    enough = _least_length(side)
+    # The longer a line, the less likely is it that tissue lies along it by chance.
+    slack = min(max(traits.length / enough, 1.0) ** 0.25, 1.5)
     terms = (
         math.log(max(traits.length, 1.0) / enough) / 0.12,
-        math.log(0.38 / max(traits.wander, 1e-3)) / 0.12,
-        math.log(2.2 / max(traits.bend, 1e-3)) / 0.15,
+        math.log(0.38 * slack / max(traits.wander, 1e-3)) / 0.12,
+        math.log(2.2 * slack / max(traits.bend, 1e-3)) / 0.15,
         math.log(0.40 / min(max(traits.rough, 1e-3), 1e3)) / 0.2,
         (traits.depth - 0.3) / 0.03,
         (traits.solid - 0.6) / 0.03,
     )
     return math.prod(1 / (1 + math.exp(-min(max(term, -60.0), 60.0))) for term in terms)
+
+
+def _least_length(side: float) -> float:
+    """Return the length, px, at which lines in a slice of this shorter side may be folds."""
+    return min(max(0.3 * side, 48.0), 150.0)
+
+
+def may_be_fold(points: NDArray[np.float64], factor: int, shape: tuple[int, int]) -> bool:
+    """Tell whether a followed line (N, 2), in reduced px, is worth measuring at full scale.
+
+    Far from where `score_of` decides: most lines in clean slices are much too
+    short or much too crooked.
+    """
+    if len(points) * STEP * factor < 0.6 * _least_length(min(shape)):
+        return False
+    course = smooth(points, 6.0)
+    return float(np.median(np.linalg.norm(points - course, axis=1))) * factor < 1.5
 
 
 def trimmed(line: Measured) -> Measured | None:
@@ -113,10 +132,11 @@ def trimmed(line: Measured) -> Measured | None:
     return replace(line, **kept)
 
 
-def lies_on(inner: NDArray[np.float64], outer: Measured, slack: float = 4.0) -> float:
-    """Return the share of points (N, 2) that lie on the dark band of a line."""
-    gaps = inner[:, None, :] - outer.points[None, ::4, :]
-    squared = (gaps**2).sum(axis=2)
+def lies_on(
+    inner: NDArray[np.float64], outer: NDArray[np.float64], reach: NDArray[np.float64]
+) -> float:
+    """Return the share of points (N, 2) within `reach` (M,) of the nearest of others (M, 2)."""
+    squared = ((inner[:, None, :] - outer[None, :, :]) ** 2).sum(axis=2)
     nearest = squared.argmin(axis=1)
     distance = np.sqrt(squared[np.arange(len(inner)), nearest])
-    return float((distance <= outer.half_widths[::4][nearest] + slack).mean())
+    return float((distance <= reach[nearest]).mean())

@@ -270,7 +270,7 @@ def _level(
     beside = np.array([-1.0, 1.0]) * (float(np.abs(offsets).max()) + aside)
     places = (line + 0.5) / factor - 0.5
     tissue = straighten(view.darkness.tissue, places, beside / factor, 0.0).max(axis=1)
-    depth = np.maximum(tissue - view.darkness.black, 0.02)
+    depth = np.maximum(tissue - view.darkness.black, view.darkness.least_depth)
     return np.asarray((tissue[:, None] - strip) / depth[:, None], np.float32)
 
 

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from sff_napari.detection.binarise import Darkness
 from sff_napari.detection.hough import hough_votes
-from sff_napari.detection.strip import straighten
 
 _SAMPLES = 16
 _SIDE = 700
@@ -32,6 +31,8 @@ _THIN = 0.45
 _AROUND = 11
 """Side of the square that is around a pixel, px of the coarse scale."""
 _MOST_IN_TILE = 4
+_LEAST_RANK = 0.18
+"""Darkness above that of the darker side from which a seed is worth following."""
 _THIN_FROM = 4
 """Reduction from which a fold may be thinner than a pixel of the coarse scale."""
 
@@ -110,21 +111,21 @@ def _seeds_in(
     corners = [corner for corner, kept in zip(corners, keep, strict=True) if kept]
     masks = torch.from_numpy(np.ascontiguousarray(stack[keep])).to(device)
     space = hough_votes(masks, theta=tiling.theta)
-    fill, chords = _fill(space.votes, tile, tiling)
-    rows, strength = _peaks(fill, chords >= _LEAST_CHORD * tile)
-    seeds: list[Seed] = []
-    taken: dict[int, int] = {}
-    theta, rho = space.theta.cpu().numpy(), space.rho.cpu().numpy()
-    for (index, angle, distance), share in zip(rows, strength, strict=True):
+    lengths = _lengths(tile, tiling.theta).to(device)
+    long = (lengths[:, 1:-1] >= _LEAST_CHORD * tile) & (_three_bins(lengths) > 0)
+    fill = _three_bins(space.votes) / _three_bins(lengths).clamp_min(1) * (3.0 / tiling.width)
+    fill = fill.clamp_max(1.0) * long
+    theta, rho = space.theta.cpu().numpy(), space.rho[1:-1].cpu().numpy()
+    seeds = []
+    for index, angle, distance, share in _peaks(fill):
         ends = _clip(float(rho[distance]), float(theta[angle]), tile)
-        if ends is None or taken.get(index, 0) == _MOST_IN_TILE:
+        if ends is None:
             continue
-        taken[index] = taken.get(index, 0) + 1
         top, left = corners[index]
         start, stop = (
             ((y + top + 0.5) * factor - 0.5, (x + left + 0.5) * factor - 0.5) for y, x in ends
         )
-        seeds.append(Seed(start, stop, float(share)))
+        seeds.append(Seed(start, stop, share))
     return seeds
 
 
@@ -136,34 +137,54 @@ def _inner(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _ranked(darkness: Darkness, seeds: list[Seed]) -> list[Seed]:
-    """Return the seeds ordered by how evenly dark they are against both of their sides."""
+    """Return the seeds that are evenly dark against both of their sides, best first."""
     if not seeds:
         return []
-    share = np.linspace(0.05, 0.95, _SAMPLES)[:, None]
-    lines = [
-        np.asarray(s.start) + share * (np.asarray(s.stop) - np.asarray(s.start)) for s in seeds
-    ]
+    starts = np.array([seed.start for seed in seeds])
+    ways = np.array([seed.stop for seed in seeds]) - starts
+    normals = np.stack([ways[:, 1], -ways[:, 0]], axis=1)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    share = np.linspace(0.05, 0.95, _SAMPLES)
     offsets = np.arange(-48.0, 49.0, 2.0)
-    strips = np.stack([straighten(darkness.values, line, offsets, -1.0) for line in lines])
+    # (seed, sample along, offset across, y or x)
+    places = (
+        starts[:, None, None]
+        + share[:, None, None] * ways[:, None, None]
+        + offsets[:, None] * normals[:, None, None]
+    ).astype(np.float32)
+    shape = places.shape[:3]
+    strips = cv2.remap(
+        darkness.values,
+        places[..., 1].reshape(len(seeds), -1),
+        places[..., 0].reshape(len(seeds), -1),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=-1.0,
+    ).reshape(shape)
     known = strips >= 0
     mean = np.where(known, strips, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    seen = known.mean(axis=1) > 0.3
+    seen = known.mean(axis=1) >= 0.3
     middle = len(offsets) // 2
-    ranks = np.zeros(len(seeds))
-    for i in range(len(seeds)):
-        peak = int(np.argmax(mean[i, middle - 4 : middle + 5])) + middle - 4
-        level = 0.6 * mean[i, peak]
-        left, right = peak, peak
-        while left > 0 and seen[i, left] and mean[i, left] > level:
-            left -= 1
-        while right < len(offsets) - 1 and seen[i, right] and mean[i, right] > level:
-            right += 1
-        sides = [mean[i, max(0, left - 4) : left], mean[i, right + 1 : right + 5]]
-        if any(part.size < 2 for part in sides) or not (seen[i, left] and seen[i, right]):
-            continue
-        even = float(np.percentile(strips[i, :, peak], 20))
-        ranks[i] = even - max(float(part.mean()) for part in sides)
-    return [seeds[i] for i in np.argsort(-ranks, kind="stable")]
+    rows = np.arange(len(seeds))
+    peak = mean[:, middle - 4 : middle + 5].argmax(axis=1) + middle - 4
+    even = np.percentile(strips[rows, :, peak], 20, axis=1)
+    # The band ends where the darkness has fallen to 0.6 of its peak; beside it come its sides.
+    pale = (mean < 0.6 * mean[rows, peak][:, None]) | ~seen
+    columns = np.arange(len(offsets))
+    left = np.where(pale & (columns < peak[:, None]), columns, -1).max(axis=1)
+    right = np.where(pale & (columns > peak[:, None]), columns, len(offsets)).min(axis=1)
+    total = np.pad(np.cumsum(mean, axis=1), ((0, 0), (1, 0)))
+    first, last = np.maximum(left - 3, 0), np.minimum(right + 4, len(offsets))
+    before = (total[rows, left + 1] - total[rows, first]) / np.maximum(left + 1 - first, 1)
+    after = (total[rows, last] - total[rows, np.minimum(right, len(offsets))]) / np.maximum(
+        last - right, 1
+    )
+    rank = even - np.maximum(before, after)
+    rank[(left < 1) | (right > len(offsets) - 2)] = 0.0
+    # On the border of the slice only one side is seen: no more than a hint, followed last.
+    beyond = ~seen[rows, np.maximum(left, 0)] | ~seen[rows, np.minimum(right, len(offsets) - 1)]
+    rank[beyond] = _LEAST_RANK + 0.01 * (even - np.minimum(before, after))[beyond]
+    return [seeds[i] for i in np.argsort(-rank, kind="stable") if rank[i] >= _LEAST_RANK]
 
 
 def _coarse(darkness: Darkness) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
@@ -192,35 +213,45 @@ def _lengths(tile: int, theta: float) -> Tensor:
     return hough_votes(torch.ones((tile, tile), dtype=torch.bool), theta=theta).votes[0]
 
 
-def _fill(votes: Tensor, tile: int, tiling: _Tiling) -> tuple[Tensor, Tensor]:
-    """Return the dark share of lines, (B, T, R), and their lengths in px, (T, R)."""
-    lengths = _lengths(tile, tiling.theta).to(votes.device)
-    total = torch.nn.functional.avg_pool1d(votes.float(), 3, stride=1, padding=1)
-    whole = torch.nn.functional.avg_pool1d(lengths.float(), 3, stride=1, padding=1)
-    return (total / whole.clamp_min(1) * (3.0 / tiling.width)).clamp_max(1.0), lengths
+def _three_bins(votes: Tensor) -> Tensor:
+    """Return votes (..., R) summed over each bin and its two neighbours, (..., R - 2) float32."""
+    return (votes[..., :-2] + votes[..., 1:-1] + votes[..., 2:]).float()
 
 
-def _peaks(fill: Tensor, long: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the indices (N, 3) and values of the local maxima of `fill`, few a tile."""
-    fill = torch.where(long, fill, torch.zeros_like(fill))
-    # theta wraps around with rho changing sign.
-    around = torch.cat([fill[:, -2:].flip(2), fill, fill[:, :2].flip(2)], dim=1)
-    candidates = fill >= _LEAST_FILL
-    some = candidates.any(dim=2).any(dim=1)
-    if not bool(some.any()):
-        return np.zeros((0, 3), np.int64), np.zeros(0, np.float32)
-    best = torch.full_like(fill, 2.0)
-    # One direction after the other, and only where there is anything: five times faster.
-    best[some] = torch.nn.functional.max_pool2d(
-        torch.nn.functional.max_pool2d(around[some], (1, 9), stride=1, padding=(0, 4)), (5, 1), 1
-    )
-    peak = candidates & (fill == best)
-    rows = torch.nonzero(peak)
-    # A wide fold is a plateau: its middle comes first.
-    middle = torch.nn.functional.avg_pool1d(fill, 9, stride=1, padding=4)[peak]
-    strength = fill[peak]
-    order = torch.sort(strength + 0.3 * middle, descending=True).indices
-    return rows[order].cpu().numpy(), strength[order].cpu().numpy()
+def _peaks(fill: Tensor) -> list[tuple[int, int, int, float]]:
+    """Return (tile, theta, rho, fill) of the best lines of each tile (B, T, R), few a tile."""
+    tiles = torch.nonzero(fill.amax(dim=(1, 2)) >= _LEAST_FILL)[:, 0]
+    if not len(tiles):
+        return []
+    strength = fill[tiles]
+    # A wide fold is a plateau: prefer its middle.
+    around = torch.nn.functional.avg_pool1d(strength, 9, stride=1, padding=4)
+    strength = torch.where(strength >= _LEAST_FILL, strength + 0.3 * around, -1.0)
+    count, angles, distances = strength.shape
+    theta = torch.arange(angles, device=fill.device)[:, None]
+    rho = torch.arange(distances, device=fill.device)
+    found = []
+    for _ in range(_MOST_IN_TILE):
+        best, place = strength.view(count, -1).max(dim=1)
+        t, r = place // distances, place % distances
+        found.append(torch.stack([tiles, t, r], dim=1)[best > 0])
+        if not bool((best > 0).any()):
+            break
+        # Theta wraps around with rho changing sign.
+        turn = (theta - t[:, None, None]).abs()
+        wrapped = turn > angles // 2
+        turn = torch.where(wrapped, angles - turn, turn)
+        mirrored = distances - 1 - r
+        away = torch.where(
+            wrapped, (rho - mirrored[:, None, None]).abs(), (rho - r[:, None, None]).abs()
+        )
+        strength[(turn <= 3) & (away <= 5)] = -1.0
+    places = torch.cat(found)
+    values = fill[places[:, 0], places[:, 1], places[:, 2]]
+    return [
+        (tile, t, r, value)
+        for (tile, t, r), value in zip(places.tolist(), values.tolist(), strict=True)
+    ]
 
 
 def _clip(
