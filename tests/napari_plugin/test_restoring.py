@@ -161,14 +161,15 @@ def test_accepting_every_line_accepts_the_slice(restored):
 
 def test_flicker_shows_the_damaged_slice_while_held(restored):
     layers = restored.viewer.layers
+    layers["folds"].mode = "direct"
     restored.judge.flicker.pressed.emit()
-    assert not layers["restored"].visible
-    assert not layers["folds"].visible
-    assert layers["stack"].visible
+    assert layers["restored"].opacity == 0
+    assert layers["folds"].opacity == 0
+    assert layers["stack"].opacity == 1
     restored.judge.flicker.released.emit()
-    assert layers["restored"].visible
-    assert layers["folds"].visible
-    assert not layers["flow"].visible, "what was hidden stays hidden"
+    assert layers["restored"].opacity == 1
+    assert layers["folds"].opacity == 0.5
+    assert layers["folds"].mode == "direct", "the tool in use stays in use"
 
 
 def test_side_view(restored, until):

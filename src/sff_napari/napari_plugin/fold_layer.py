@@ -271,7 +271,7 @@ class FoldLines(QObject):
         return self._display.get(record.uid, "to do")
 
     def _colour(self, record: FoldRecord) -> NDArray[np.float32]:
-        return rgba(COLOURS[self._state(record)])
+        return rgba(self._state(record))
 
     def show_states(self, states: Mapping[str, str]) -> None:
         """Colour lines by what became of their slice, e.g. ``{uid: "stale"}``."""

@@ -53,7 +53,7 @@ def read_fold_lines(path: str | list[str]) -> list[LayerData]:
             "name": Path(one).stem,
             "ndim": 3,
             "shape_type": "path",
-            "edge_color": np.tile(rgba(COLOURS["to do"]), (max(1, len(records)), 1)),
+            "edge_color": np.tile(rgba("to do"), (max(1, len(records)), 1)),
             "face_color": "transparent",
             "opacity": 0.65,
             "metadata": {MARK: "file"},

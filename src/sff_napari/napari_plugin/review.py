@@ -34,7 +34,7 @@ class Flicker:
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
-        self._hidden: list[Any] = []
+        self._hidden: list[tuple[Any, float]] = []
 
     def press(self, *_: Any) -> None:
         """Show the damaged slice."""
@@ -44,15 +44,16 @@ class Flicker:
         shown = [*self.controller.layers.overlays()]
         if lines is not None and lines.layer is not None:
             shown.append(lines.layer)
-        self._hidden = [layer for layer in shown if layer.visible]
-        for layer in self._hidden:
-            layer.visible = False
+        # Opacity, not visibility: hiding a layer would end its drawing tool and read it anew.
+        self._hidden = [(layer, layer.opacity) for layer in shown if layer.visible]
+        for layer, _opacity in self._hidden:
+            layer.opacity = 0
 
     def release(self, *_: Any) -> None:
         """Show the restored slice again."""
         hidden, self._hidden = self._hidden, []
-        for layer in hidden:
-            layer.visible = True
+        for layer, opacity in hidden:
+            layer.opacity = opacity
 
 
 class JudgeSection(Section):

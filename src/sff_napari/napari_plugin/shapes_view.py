@@ -30,10 +30,15 @@ FEATURES = {
 """Columns of the features table and their types."""
 
 
-def rgba(colour: str) -> NDArray[np.float32]:
-    """Return ``"#rrggbb"`` as (r, g, b, 1) in [0, 1]."""
+OPACITY = {"restored": 0.5, "accepted": 0.5, "rejected": 0.6}
+"""Lines on slices that have a result are fainter: the tissue below is what matters there."""
+
+
+def rgba(state: str) -> NDArray[np.float32]:
+    """Return the colour of a state as (r, g, b, a) in [0, 1]."""
+    colour = COLOURS[state]
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    return np.asarray([*parts, 1.0], dtype=np.float32)
+    return np.asarray([*parts, OPACITY.get(state, 1.0)], dtype=np.float32)
 
 
 def features_of(

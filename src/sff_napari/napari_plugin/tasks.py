@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from sff_napari.errors import InputError
+from sff_napari.errors import FoldError, InputError
 from sff_napari.evaluation.without_truth import NeighbourScores, score_without_truth
 from sff_napari.sessions.neighbours import Neighbours
 from sff_napari.sessions.records import FoldRecord, Index
@@ -84,7 +84,14 @@ def snap_lines(
     snapped = []
     for record in records:
         channel.check()
-        fold = snap_fold(image, record.fold())
+        fold = record.fold()
+        try:
+            fold = snap_fold(image, fold, reach=max(16.0, 2.5 * fold.widest))
+        except FoldError as error:
+            raise FoldError(
+                "The line does not follow one dark line closely enough to be snapped: "
+                "move it nearer and try again."
+            ) from error
         moved = FoldRecord.of(fold, index, record.uid)
         snapped.append(
             moved.with_changes(source=record.source, score=record.score, state=record.state)
