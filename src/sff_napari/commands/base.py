@@ -72,6 +72,9 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     arguments : sequence of str, optional
         Those of the process where not given.
     """
+    # Threads that spin while they wait slow everything down several times as soon as another
+    # program wants the same processors.  Read when torch is loaded, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with suppress(ValueError):  # not the main thread: nothing to catch there
         # A polite kill cleans up as Ctrl-C does.
         signal.signal(signal.SIGTERM, _end)
