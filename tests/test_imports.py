@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib.metadata import entry_points, requires
+from importlib.resources import files
 
 VIEWER = {"napari", "npe2", "qtpy", "magicgui", "PyQt5", "PyQt6", "PySide6", "superqt", "vispy"}
 
@@ -38,3 +41,18 @@ def test_every_public_name_resolves() -> None:
 
     for name in sff_napari.__all__:
         assert getattr(sff_napari, name) is not None
+
+
+def test_a_plain_installation_asks_for_neither_napari_nor_qt() -> None:
+    plain = [line for line in requires("sff-napari") or [] if "extra ==" not in line]
+    names = {re.split(r"[^\w.-]", line)[0].lower() for line in plain}
+    assert {"numpy", "torch", "zarr", "click"} <= names
+    assert not names & {name.lower() for name in VIEWER}
+
+
+def test_what_the_package_carries() -> None:
+    package = files("sff_napari")
+    assert (package / "py.typed").is_file()
+    assert (package / "napari.yaml").is_file()
+    (manifest,) = entry_points(group="napari.manifest", name="sff-napari")
+    assert manifest.value == "sff_napari:napari.yaml"
