@@ -50,6 +50,22 @@ def test_tiff(tmp_path: Path, volume: NDArray[Any], dtype: str, options: dict[st
         )
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_pages_that_are_images_of_their_own(
+    tmp_path: Path, volume: NDArray[Any], compression: str | None
+) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for image in volume:
+            file.write(image, compression=compression)
+    with tifffile.TiffFile(path) as file:
+        assert len(file.series) == len(volume)
+    check(open_stack(path), volume)
+    tifffile.imwrite(path, volume[0, :30], append=True)
+    with pytest.raises(StackError, match="pages of .* differ in size"):
+        open_stack(path)
+
+
 def test_pages_written_one_by_one(tmp_path: Path, volume: NDArray[Any]) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for image in volume:

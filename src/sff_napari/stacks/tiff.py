@@ -60,9 +60,7 @@ def _stack_of(file: tifffile.TiffFile, path: Path, select: Mapping[str, int]) ->
     if not file.pages or not file.series:
         raise StackError(f"{path} is a damaged or truncated TIFF file: it holds no image.")
     _check_complete(file, path)
-    series = file.series[0]
-    levels = getattr(series, "levels", [series])
-    series = levels[0]
+    series = _series_of(file, path)
     axes = series.axes.lower()
     page = series.keyframe
     palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
@@ -111,6 +109,27 @@ def _stack_of(file: tifffile.TiffFile, path: Path, select: Mapping[str, int]) ->
         },
         close=file.close,
     )
+
+
+def _series_of(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
+    """Return the image at its finest level; pages written one by one are one image."""
+    found = file.series
+    if len(found) > 1 and not file.is_ome:
+        # A program that writes slice after slice makes each an image of its own.
+        shapes = {(series.keyframe.shape, str(series.keyframe.dtype)) for series in file.series}
+        if len(shapes) > 1:
+            raise StackError(
+                f"The pages of {path} differ in size or dtype: a stack has slices of one kind."
+            )
+        pages = list(file.pages)
+        first = file.pages.first
+        return tifffile.TiffPageSeries(
+            pages, (len(pages), *first.shape), first.dtype, "Q" + first.axes, kind="pages"
+        )
+    series = found[0]
+    levels = getattr(series, "levels", [series])
+    finest: tifffile.TiffPageSeries = levels[0]
+    return finest
 
 
 def _kind(file: tifffile.TiffFile) -> str:
