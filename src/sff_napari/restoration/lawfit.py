@@ -22,7 +22,7 @@ from torch import Tensor
 from sff_napari.folds import Curve, FoldLaw
 from sff_napari.restoration.matching import SideScores
 
-LARGEST_GAP = 90.0
+LARGEST_GAP = 112.0
 """Largest displacement next to the line that is considered, px."""
 _DECAYS = (1e-4, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.085, 0.1)
 _TAILS = (0.02, 0.65)

@@ -129,7 +129,7 @@ def side_scores(
     damaged: Features,
     neighbours: Sequence[Features],
     side: int,
-    largest: float = 84.0,
+    largest: float = 112.0,
     window: int = 32,
     reach: float | None = None,
     reporter: Reporter | None = None,

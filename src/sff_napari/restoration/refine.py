@@ -27,11 +27,11 @@ from sff_napari.restoration.matching import (
 )
 from sff_napari.warp import warp
 
-_SMOOTH = 0.01
+_SMOOTH = 0.002
 """Loss for the squared second difference of neighbouring gap coefficients, px^-2."""
 _EVEN_DECAY = 0.5
 """Loss for the squared difference of the logarithms of the decay at the two ends."""
-_STILL = 2e-5
+_STILL = 4e-5
 """Loss a window for the squared coefficients of the affine drift, px^-2."""
 
 

@@ -26,7 +26,7 @@ from sff_napari.warp import warp
 NEGLIGIBLE = 0.02
 """Displacement, in px, below which the slice counts as untouched."""
 _STAGES = (Stage(48, 24, 3), Stage(32, 16, 2))
-_SIMPLER = 0.006
+_SIMPLER = 0.022
 """Share of the score that the paper's simple law may lose against the flexible one and still be
 preferred: a flexible law always gains a little by following the drift of the tissue."""
 
