@@ -89,7 +89,7 @@ def test_work_is_saved_next_to_the_stack_and_taken_up_again(open_file, stack_fil
     again = open_file()
     c = again.controller
     assert again.stack.offer.isVisibleTo(again)
-    assert "2 lines" in again.stack.offer_text.text()
+    assert "2 lines, 1 accepted slice," in again.stack.offer_text.text()
     assert c.lines.records == {}
     again.stack.go_on.click()
     assert not again.stack.offer.isVisibleTo(again)

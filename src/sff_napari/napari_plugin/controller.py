@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from sff_napari.errors import SffError
 from sff_napari.napari_plugin.correcting import Correcting
@@ -30,6 +30,10 @@ from sff_napari.sessions.thinning import is_same_line
 if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Image
+
+
+_REST_MS = 90
+"""The slider rests when it has not moved for this long."""
 
 
 class Controller(Correcting, Deciding, QObject):
@@ -70,6 +74,10 @@ class Controller(Correcting, Deciding, QObject):
         self.session_folder: str | None = None
         self.on_fold_layer: Callable[[Any], None] | None = None
         self._jobs: set[Job] = set()
+        self._settled = QTimer(self)
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(_REST_MS)
+        self._settled.timeout.connect(self.index_changed)
         viewer.dims.events.point.connect(self._on_dims)
         viewer.layers.events.removed.connect(self._on_removed)
 
@@ -166,9 +174,7 @@ class Controller(Correcting, Deciding, QObject):
         if session is None:
             return
         self._load(session)
-        self.status.emit(
-            f"Continued: {len(session.folds)} lines, {len(self.store)} slices kept from before."
-        )
+        self.status.emit(f"Continued where you stopped; slices decided so far: {len(self.store)}.")
 
     def start_anew(self) -> None:
         """Set the offered session aside."""
@@ -191,7 +197,8 @@ class Controller(Correcting, Deciding, QObject):
         index = self.source.index_at(self.viewer)
         if index != self.index:
             self.index = index
-            self.index_changed.emit()
+            # The panel follows once the slider rests, so that it never slows the slider down.
+            self._settled.start()
 
     def _on_removed(self, event: Any) -> None:
         layer = event.value
@@ -298,7 +305,7 @@ class Controller(Correcting, Deciding, QObject):
         read, arguments = self.source.read, self.form.as_detect_arguments()
         job = self._run(lambda channel: detect_slices(read, left, arguments, channel))
         job.delivered.connect(lambda part: self._add_found(*part))
-        job.returned.connect(lambda count: self.status.emit(f"Searched {count} slices."))
+        job.returned.connect(lambda count: self.status.emit(f"Searched every slice ({count} now)."))
 
     def _add_found(self, index: Index, folds: Iterable[Any]) -> int:
         """Add detected lines that are not there yet; return how many."""
@@ -326,6 +333,7 @@ class Controller(Correcting, Deciding, QObject):
 
     def close(self) -> None:
         """Stop everything and save; the layers stay in the viewer."""
+        self._settled.stop()
         self.viewer.dims.events.point.disconnect(self._on_dims)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         for job in list(self._jobs):

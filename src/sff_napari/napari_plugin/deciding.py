@@ -122,7 +122,9 @@ class Deciding:
             return
         job = self._run(lambda channel: restore_slices(requests, channel))
         job.delivered.connect(self._on_restored)
-        job.returned.connect(lambda n: self.status.emit(f"Restored {n} slices; look at them now."))
+        job.returned.connect(
+            lambda n: self.status.emit(f"Done ({n} restored): look at the results now.")
+        )
 
     def _on_restored(self, outcome: Restored) -> None:
         """Take a result in, unless its lines have changed meanwhile."""

@@ -199,7 +199,7 @@ class ReviewSection(Section):
                 cell = QTableWidgetItem(text)
                 cell.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
                 if j == 3:
-                    cell.setForeground(QColor(COLOURS[row[3]]))
+                    cell.setData(Qt.ItemDataRole.DecorationRole, QColor(COLOURS[row[3]]))
                 self.table.setItem(i, j, cell)
         self._shown = shown
         decided = sum(item.state in ("accepted", "rejected") for item in items)

@@ -58,6 +58,11 @@ class Section(QGroupBox):
                 widget.setEnabled(not busy)
 
 
+def counted(number: int, thing: str) -> str:
+    """Return ``"1 line"`` or ``"2 lines"``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def wrapped(text: str = "") -> QLabel:
     """Return a label that breaks its lines."""
     label = QLabel(text)
@@ -120,9 +125,10 @@ class StackSection(Section):
         if session is not None:
             kept = sum(record.folder is not None for record in session.slices.values())
             when = session.saved.replace("T", " ").replace("+00:00", " UTC")
+            lines = counted(len(session.folds), "line")
+            slices = counted(kept, "accepted slice")
             self.offer_text.setText(
-                f"<b>You have worked on this stack before</b>: {len(session.folds)} lines, "
-                f"{kept} accepted slices, saved {when}."
+                f"<b>You have worked on this stack before</b>: {lines}, {slices}, saved {when}."
             )
 
     def show_machine(self, machine: Machine) -> None:
@@ -152,7 +158,7 @@ class FindSection(Section):
             return
         self.searched.setText(
             f"{len(self.controller.searched)} of {source.count} slices searched, "
-            f"{len(lines.records)} lines on {len(lines.indices())} slices"
+            f"{counted(len(lines.records), 'line')} on {counted(len(lines.indices()), 'slice')}"
         )
 
 
@@ -193,6 +199,7 @@ class LinesSection(Section):
         self.width.valueChanged.connect(self._on_width)
         controller.lines_changed.connect(self.refresh)
         controller.index_changed.connect(self.refresh)
+        controller.source_changed.connect(self.refresh)
         controller.viewer.layers.events.inserted.connect(self.refresh)
         controller.viewer.layers.events.removed.connect(self.refresh)
 
@@ -205,7 +212,7 @@ class LinesSection(Section):
             count += self.controller.take_lines_from(layer)
             layer.visible = False
             layer.metadata = {}
-        self.controller.status.emit(f"Took {count} lines from the file.")
+        self.controller.status.emit(f"Took {counted(count, 'line')} from the file.")
         self.refresh()
 
     def refresh(self, *_: object) -> None:

@@ -140,12 +140,16 @@ def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
     }
     channel.check()
     folds = [record.fold() for record in request.records]
+
+    def report_share(share: float, text: str = "") -> None:
+        channel.progress(0.05 + 0.85 * share, text)
+
     result = restore(
         beside["previous"],
         damaged,
         beside["following"],
         folds,
-        progress=lambda share, text="": channel.progress(0.05 + 0.85 * share, text),
+        progress=report_share,
         cancelled=channel.cancelled,
         **request.arguments,
     )
