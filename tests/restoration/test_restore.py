@@ -27,7 +27,7 @@ def result(triple):
 
 
 def test_shapes_and_dtypes(triple, result):
-    stack, sim = triple
+    _, sim = triple
     shape = sim.damaged.shape
     assert result.restored.shape == result.reference.shape == shape
     assert result.restored.dtype == result.reference.dtype == np.uint8
