@@ -99,6 +99,8 @@ def score_of(traits: Traits, side: float) -> float:
         math.log(0.38 * slack / max(traits.wander, 1e-3)) / 0.12,
         math.log(2.2 * slack / max(traits.bend, 1e-3)) / 0.15,
         math.log(0.40 / min(max(traits.rough, 1e-3), 1e3)) / 0.2,
+        # A short line has to be as black as film; long ones may be paler.
+        (traits.dark - 0.72 + min(0.15 * math.log2(max(traits.length / enough, 1.0)), 0.3)) / 0.03,
         (traits.depth - 0.3) / 0.03,
         (traits.solid - 0.6) / 0.03,
     )

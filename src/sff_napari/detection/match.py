@@ -66,11 +66,14 @@ class Matching:
     ----------
     pairs : tuple of (int, int)
         Indices of found and true lines that belong together.
+    distances : tuple of float
+        Mean distance of each pair, px.
     found, true : int
         How many lines there were.
     """
 
     pairs: tuple[tuple[int, int], ...]
+    distances: tuple[float, ...]
     found: int
     true: int
 
@@ -94,10 +97,12 @@ def match(found: Sequence[Fold], true: Sequence[Fold], shape: tuple[int, int]) -
             if agreement.is_match:
                 candidates.append((agreement.distance, i, j))
     pairs: list[tuple[int, int]] = []
-    for _, i, j in sorted(candidates):
+    distances = []
+    for distance, i, j in sorted(candidates):
         if all(i != a and j != b for a, b in pairs):
             pairs.append((i, j))
-    return Matching(tuple(pairs), len(found), len(true))
+            distances.append(distance)
+    return Matching(tuple(pairs), tuple(distances), len(found), len(true))
 
 
 def _sampled(fold: Fold) -> np.ndarray:
