@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from sff_napari.arrays import GreyScale, as_slice, is_constant
+from sff_napari.detection import snap_fold
 from sff_napari.devices import choose_device, describe_device
 from sff_napari.errors import FoldError, InputError
 from sff_napari.folds import Fold
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 DEFAULT_COVER = 2.0
 """Pixels by which the dark line is widened: its rim is neither line nor tissue."""
 _SMALLEST_TILE = 256
+_SNAP_REACH = 8.0
+"""How far, in pixels, a line drawn by hand may lie from the ridge it means."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def restore(
     fusion: Fusion = "seamless",
     weights: str | Path | None = None,
     cover: float = DEFAULT_COVER,
+    snap: bool = True,
     tile: int | None = None,
     progress: ProgressCallback | None = None,
     cancelled: CancelledCallback | None = None,
@@ -104,6 +108,9 @@ def restore(
         Folder of weights for the networks; the bundled ones if not given.
     cover : float
         Pixels by which the dark line is widened.
+    snap : bool
+        Move lines drawn by hand onto the dark ridge within 8 px and measure
+        their width; detected and simulated lines are taken as they are.
     tile : int, optional
         Side of the tiles, px; smaller needs less memory.  The result does not
         depend on it.
@@ -144,6 +151,12 @@ def restore(
         raise InputError("Both neighbours are missing: give at least one undamaged slice.")
     chosen = choose_device(device)
     reporter = Reporter(progress, cancelled)
+    reporter(0.0, "Comparing the slices")
+    if snap:
+        lines = [
+            snap_fold(slice_, fold, reach=_SNAP_REACH) if fold.source == "drawn" else fold
+            for fold in lines
+        ]
     return _with_less_memory(slice_, around, lines, methods, chosen, reporter)
 
 
