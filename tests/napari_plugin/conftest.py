@@ -11,8 +11,12 @@ import pytest
 from qtpy.QtWidgets import QApplication
 
 from sff_napari import Fold, simulate_fold
+from sff_napari.evaluation.without_truth import NeighbourScores
+from sff_napari.napari_plugin.deciding import geometry_of
 from sff_napari.napari_plugin.restoration_widget import RestorationWidget
 from sff_napari.napari_plugin.sample import TRUTH
+from sff_napari.napari_plugin.store import SliceResult
+from sff_napari.sessions import SliceRecord
 from sff_napari.simulation import neuropil
 
 SHAPE = (5, 224, 224)
@@ -82,6 +86,31 @@ def open_panel(make_napari_viewer, until) -> Iterator[Callable[..., RestorationW
     for panel in panels:
         panel.shut_down()
         until(lambda panel=panel: not panel.controller._jobs)
+
+
+def give_result(controller: Any, index: tuple[int, ...] = (DAMAGED,), value: int = 77) -> None:
+    """Put a result into the store as if the slice had been restored."""
+    shape = controller.source.plane
+    records = controller.lines.used_on(index)
+    flow = np.full((2, *shape), np.nan, np.float32)
+    flow[:, : shape[0] // 2] = 1.5
+    arrays = {
+        "restored": np.full(shape, value, controller.source.dtype),
+        "synthesised": np.zeros(shape, np.float32),
+        "flow": flow,
+        "reference": np.full(shape, value, controller.source.dtype),
+        "unfolded": np.full(shape, value, np.float32),
+    }
+    record = SliceRecord(index, "restored", lines=[r.to_dict() for r in records])
+    scores = NeighbourScores(0.1, 0.4, 0.5, 0.5, 0.5, 0.9)
+    controller.store.put(SliceResult(record, arrays, scores, geometry_of(records)))
+    controller._results_changed(index)
+
+
+@pytest.fixture(name="give_result")
+def give_result_fixture() -> Callable[..., None]:
+    """Put a result into a controller as if the slice had been restored."""
+    return give_result
 
 
 @pytest.fixture

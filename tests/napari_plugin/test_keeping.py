@@ -13,31 +13,12 @@ import pytest
 import tifffile
 
 from sff_napari.napari_plugin.export import ExportDialog, export_job, start_export
-from sff_napari.napari_plugin.store import SliceResult
-from sff_napari.sessions import Sidecar, SliceRecord
+from sff_napari.sessions import Sidecar
 from sff_napari.sessions.export import export
 from sff_napari.stacks import open_stack, read_folds
 
 DAMAGED = 2
 LINE = [(0.0, 96.0), (223.0, 130.0)]
-
-
-def give_result(controller, index=(DAMAGED,), value=77):
-    """Put a result into the store as if the slice had been restored."""
-    from sff_napari.napari_plugin.deciding import geometry_of
-
-    shape = controller.source.plane
-    records = controller.lines.used_on(index)
-    flow = np.full((2, *shape), np.nan, np.float32)
-    flow[:, : shape[0] // 2] = 1.5
-    arrays = {
-        "restored": np.full(shape, value, controller.source.dtype),
-        "synthesised": np.zeros(shape, np.float32),
-        "flow": flow,
-    }
-    record = SliceRecord(index, "restored", lines=[r.to_dict() for r in records])
-    controller.store.put(SliceResult(record, arrays, None, geometry_of(records)))
-    controller._results_changed(index)
 
 
 @pytest.fixture
@@ -69,7 +50,9 @@ def open_file(open_panel, make_napari_viewer, stack_file, until):
         panel.shut_down()
 
 
-def test_work_is_saved_next_to_the_stack_and_taken_up_again(open_file, stack_file, draw, until):
+def test_work_is_saved_next_to_the_stack_and_taken_up_again(
+    give_result, open_file, stack_file, draw, until
+):
     panel = open_file()
     c = panel.controller
     c.go_to((DAMAGED,))
@@ -128,7 +111,9 @@ def test_working_on_without_an_answer_loses_nothing(open_file, stack_file, draw)
     assert [len(Sidecar.load(path).folds) for path in sessions] == [1, 1]
 
 
-def test_a_stale_accepted_slice_stays_on_disk_until_decided(open_file, stack_file, draw, until):
+def test_a_stale_accepted_slice_stays_on_disk_until_decided(
+    give_result, open_file, stack_file, draw, until
+):
     panel = open_file()
     c = panel.controller
     c.go_to((DAMAGED,))
@@ -175,7 +160,8 @@ CHILD = """
     import sys, time, os
     import napari, numpy as np
     sys.path.insert(0, sys.argv[2])
-    from test_keeping import give_result, LINE
+    from conftest import give_result
+    LINE = [(0.0, 96.0), (223.0, 130.0)]
     from sff_napari.napari_plugin.restoration_widget import RestorationWidget
     viewer = napari.Viewer(show=False)
     viewer.open(sys.argv[1], plugin="napari")
@@ -226,7 +212,7 @@ def test_killed_in_the_middle_nothing_accepted_is_lost(stack_file, open_file, tm
 
 @pytest.mark.parametrize("format", ["ome-zarr", "tiff"])
 def test_export_writes_everything_and_leaves_the_original(
-    format, panel, draw, finish, tmp_path, folded_stack
+    give_result, format, panel, draw, finish, tmp_path, folded_stack
 ):
     c = panel.controller
     draw(c, LINE)
@@ -254,7 +240,7 @@ def test_export_writes_everything_and_leaves_the_original(
     np.testing.assert_array_equal(panel.viewer.layers["stack"].data, folded_stack)
 
 
-def test_export_of_undecided_slices_and_only_some_parts(panel, draw, tmp_path):
+def test_export_of_undecided_slices_and_only_some_parts(give_result, panel, draw, tmp_path):
     c = panel.controller
     draw(c, LINE)
     give_result(c)
@@ -264,7 +250,7 @@ def test_export_of_undecided_slices_and_only_some_parts(panel, draw, tmp_path):
     assert sorted(path.name for path in written) == ["folds.json", "report.json"]
 
 
-def test_a_cancelled_export_leaves_nothing(panel, draw, finish, tmp_path):
+def test_a_cancelled_export_leaves_nothing(give_result, panel, draw, finish, tmp_path):
     c = panel.controller
     draw(c, LINE)
     give_result(c)
@@ -276,7 +262,7 @@ def test_a_cancelled_export_leaves_nothing(panel, draw, finish, tmp_path):
     assert list(tmp_path.glob(".out*")) == []
 
 
-def test_the_dialog_refuses_what_would_overwrite(panel, draw, finish, tmp_path, qtbot):
+def test_the_dialog_refuses_what_would_overwrite(give_result, panel, draw, finish, tmp_path, qtbot):
     c = panel.controller
     draw(c, LINE)
     give_result(c)

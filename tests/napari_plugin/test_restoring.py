@@ -17,14 +17,10 @@ DAMAGED = 2
 
 
 @pytest.fixture
-def restored(panel, draw, finish, true_fold):
-    """A panel whose damaged slice was restored from its true line."""
-    c = panel.controller
-    draw(c, true_fold.vertices)
-    c.set_half_width(true_fold.half_width)
-    panel.restore.buttons["restore"].click()
-    finish(c)
-    assert c.store.get((DAMAGED,)) is not None, panel.status.text()
+def restored(panel, draw, true_fold, give_result):
+    """A panel with a result on its damaged slice."""
+    draw(panel.controller, true_fold.vertices)
+    give_result(panel.controller)
     return panel
 
 
@@ -80,8 +76,14 @@ def test_detect_all_fills_the_queue_can_be_cancelled_and_goes_on(panel, until, f
     assert "5 of 5 slices searched" in panel.find.searched.text()
 
 
-def test_restoring_makes_the_slice_better_and_nothing_else(restored, folded_stack):
-    c = restored.controller
+def test_restoring_makes_the_slice_better_and_nothing_else(
+    panel, draw, finish, true_fold, folded_stack
+):
+    restored, c = panel, panel.controller
+    draw(c, true_fold.vertices)
+    c.set_half_width(true_fold.half_width)
+    panel.restore.buttons["restore"].click()
+    finish(c)
     result = c.store.get((DAMAGED,))
     before, after = result.truth
     assert after > before + 1.5
