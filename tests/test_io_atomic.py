@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from sff_napari.errors import StackError
-from sff_napari.io_atomic import atomic_file, atomic_folder, write_bytes, write_json
+from sff_napari.io_atomic import (
+    atomic_file,
+    atomic_folder,
+    remove_folder,
+    uninterrupted,
+    write_bytes,
+    write_json,
+)
 
 
 def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
@@ -39,6 +50,44 @@ def test_folder_replaces_only_when_told(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="exists already"), atomic_folder(target):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_thread_that_still_writes_does_not_keep_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    stop = time.monotonic() + 0.5
+
+    def write() -> None:
+        number = 0
+        while time.monotonic() < stop:
+            number += 1
+            with suppress(OSError):
+                (folder / str(number)).mkdir(parents=True)
+                (folder / str(number) / "x").write_bytes(b"x")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    time.sleep(0.05)
+    while thread.is_alive():
+        remove_folder(folder)
+    remove_folder(folder)
+    assert not folder.exists()
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
+    done = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def work() -> None:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("first")
+        done.append("second")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["first"]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path) -> None:

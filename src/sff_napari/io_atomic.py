@@ -11,6 +11,9 @@ import errno
 import json
 import os
 import shutil
+import signal
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -178,7 +181,52 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     except OSError as error:
         raise explain(error, target) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_folder(partial)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C and a polite kill until the block has ended.
+
+    For calls that hand work to another thread and wait for it: interrupted
+    there, the other thread would go on to write.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals never interrupt other threads
+        return
+    held: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not None:
+            signal.signal(number, lambda caught, _: held.append(caught))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        for caught in held[:1]:
+            signal.raise_signal(caught)
+
+
+def remove_folder(path: Path, seconds: float = 5.0) -> None:
+    """Remove a folder and all in it, as well as it can be done.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; nothing happens where there is none.
+    seconds : float
+        How long to try: after Ctrl-C, threads may still finish what they were
+        writing into it.
+    """
+    end = time.monotonic() + seconds
+    while path.exists():
+        shutil.rmtree(path, ignore_errors=True)
+        if time.monotonic() > end:
+            return
+        if path.exists():
+            time.sleep(0.05)
 
 
 def _swap(new: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from sff_napari.io_atomic import uninterrupted
 from sff_napari.stacks.stack import VoxelSize
 
 _TILE = 1024
@@ -62,7 +63,7 @@ class OmeWriter:
     def write(self, z: int, image: NDArray[Any]) -> None:
         """Write slice `z` (Y, X) at every level."""
         for level in self._levels:
-            level[z] = image
+            put(level, z, image)
             image = halved(image)
 
     def add_sparse(self, name: str, sizes: tuple[int, ...], dtype: str, note: str) -> zarr.Array:
@@ -89,6 +90,12 @@ class OmeWriter:
             dimension_names=["z", *["c"] * len(sizes), "y", "x"],
             attributes={"description": note},
         )
+
+
+def put(array: zarr.Array, z: int, value: NDArray[Any]) -> None:
+    """Write slice `z` of an array; zarr does it in a thread that must not be left behind."""
+    with uninterrupted():
+        array[z] = value
 
 
 def halved(image: NDArray[Any]) -> NDArray[Any]:

@@ -15,10 +15,17 @@ import tifffile
 from numpy.typing import NDArray
 
 from sff_napari.errors import StackError
-from sff_napari.io_atomic import atomic_folder, atomic_path, explain, partial_name, write_json
+from sff_napari.io_atomic import (
+    atomic_folder,
+    atomic_path,
+    explain,
+    partial_name,
+    uninterrupted,
+    write_json,
+)
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.stacks import tiff
-from sff_napari.stacks.ome import OmeWriter
+from sff_napari.stacks.ome import OmeWriter, put
 from sff_napari.stacks.stack import VoxelSize
 
 MASK_NOTES = {
@@ -264,17 +271,19 @@ def _write_zarr(
     overwrite: bool,
 ) -> None:
     with atomic_folder(target, overwrite=overwrite) as folder:
-        writer = OmeWriter(folder, stack.shape, np.dtype(stack.dtype), size, name)
-        if manifest is not None:
-            synthesised = writer.add_sparse(mask, (), "uint8", MASK_NOTES.get(mask, mask))
-            flow = writer.add_sparse("flow", (2,), "float32", FLOW_NOTE)
+        with uninterrupted():
+            writer = OmeWriter(folder, stack.shape, np.dtype(stack.dtype), size, name)
+            if manifest is not None:
+                synthesised = writer.add_sparse(mask, (), "uint8", MASK_NOTES.get(mask, mask))
+                flow = writer.add_sparse("flow", (2,), "float32", FLOW_NOTE)
         for z, image, made in produced:
             writer.write(z, image)
             if made is not None:
-                synthesised[z] = as_bytes(made.synthesised)
-                flow[z] = made.flow.astype(np.float32)
+                put(synthesised, z, as_bytes(made.synthesised))
+                put(flow, z, made.flow.astype(np.float32))
         if manifest is not None:
-            writer.group.attrs["sff_napari"] = manifest
+            with uninterrupted():
+                writer.group.attrs["sff_napari"] = manifest
 
 
 def _write_tiff(
