@@ -73,7 +73,9 @@ def full_width_weights(folder: Path) -> Path:
         ("unfolding", UnfoldingNetwork(1.0)),
         ("fusion", FusionNetwork(1.0)),
     ):
-        save_weights(folder / f"{kind}.safetensors", network, WeightsInfo(kind, 1.0, "untrained", 0))
+        save_weights(
+            folder / f"{kind}.safetensors", network, WeightsInfo(kind, 1.0, "untrained", 0)
+        )
     return folder
 
 
