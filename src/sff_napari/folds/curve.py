@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicSpline, make_smoothing_spline
 from torch import Tensor
 
 from sff_napari.folds.fold import Fold
@@ -93,6 +93,35 @@ class Curve:
     ) -> Curve:
         """Return the centre line of `fold`."""
         return cls(np.asarray(fold.vertices, dtype=np.float64), device, dtype)
+
+    def smoothed(self, wavelength: float = 300.0) -> Curve:
+        """Return the line without bends shorter than a wavelength.
+
+        A fold cannot bend the film more tightly than the film's stiffness lets
+        it; a line measured to a pixel can, and a pixel of jitter puts centres of
+        curvature into the slice, where no place has one nearest point.
+
+        Parameters
+        ----------
+        wavelength : float
+            Bends of this wavelength are halved, px.
+
+        Returns
+        -------
+        Curve
+            A natural cubic smoothing spline; the line itself if it is straight.
+        """
+        count = int(self.length / 10)
+        if self.is_straight or count < 8:
+            return self
+        along = np.linspace(0, self.length, count)
+        points, _ = self.at(self._tensor(along))
+        # Sampled every h px, the spline damps a wave by 1 / (1 + lam h (2 pi / wavelength)^4).
+        lam = (wavelength / (2 * np.pi)) ** 4 / (along[1] - along[0])
+        kept = np.linspace(0, self.length, max(3, count // 5))
+        rows = points.cpu().numpy().astype(np.float64)
+        smooth = [make_smoothing_spline(along, row, lam=lam)(kept) for row in rows]
+        return Curve(np.stack(smooth, axis=1), self.device, self.dtype)
 
     def _tensor(self, array: NDArray[np.floating]) -> Tensor:
         return torch.as_tensor(array, dtype=self.dtype, device=self.device)

@@ -60,15 +60,32 @@ class FittedFold:
     score: float
 
 
-def dark_line(
-    curve: Curve, fold: Fold, shape: tuple[int, int], cover: float
-) -> tuple[Tensor, Tensor]:
-    """Return knots (K,) along a line and the covered half width (K,) there, px."""
-    along = torch.tensor(curve.vertices_along, dtype=curve.dtype, device=curve.device)
-    widths = fold.half_widths or [fold.half_width] * len(along)
+def dark_line(curve: Curve, fold: Fold, cover: float) -> tuple[Tensor, Tensor]:
+    """Return knots along a smoothed line and the half width that covers the dark line there.
+
+    Parameters
+    ----------
+    curve : Curve
+        The smoothed centre line of `fold`.
+    fold : Fold
+        The line as given.
+    cover : float
+        Pixels beside the dark line that count as part of it.
+
+    Returns
+    -------
+    knots, half_widths : Tensor, (K,)
+        Arc lengths along `curve` and half widths about it, px.
+    """
+    exact = Curve.of(fold, curve.device, curve.dtype)
     count = max(8, int(curve.length / 16))
-    knots = torch.linspace(0, curve.length, count, dtype=curve.dtype, device=curve.device)
-    return knots, interpolate(along, along.new_tensor(widths), knots) + cover
+    share = torch.linspace(0, 1, count, dtype=curve.dtype, device=curve.device)
+    along = torch.tensor(exact.vertices_along, dtype=curve.dtype, device=curve.device)
+    widths = along.new_tensor(fold.half_widths or [fold.half_width] * len(along))
+    # Where smoothing moved the line aside, the dark line reaches as much farther on that side.
+    points, _ = exact.at(share * exact.length)
+    aside = curve.project(points).distance.abs().clamp(max=4.0)
+    return share * curve.length, interpolate(along, widths, share * exact.length) + cover + aside
 
 
 def clearance(
@@ -196,7 +213,7 @@ def fit_folds(
             0.15 + 0.85 * index / len(folds), 0.15 + 0.85 * (index + 1) / len(folds)
         )
         own = here if len(folds) == 1 else _nearest_only(here, folds, index, device)
-        curve = Curve.of(fold, device)
+        curve = Curve.of(fold, device).smoothed()
         fitted.append(_fit_one(fold, curve, own, there, shape, cover, len(folds) == 1, part))
     if len(fitted) == 1:
         return LawUnfolding(fitted, cover)
@@ -207,11 +224,16 @@ def fit_folds(
         moved = _carried(Curve.of(fold, device), fold, chain)
         undone = {pool: _undo(features, chain, shape) for pool, features in here.items()}
         again = _fit_one(
-            moved, Curve.of(moved, device), undone, there, shape, cover, True, reporter
+            moved, Curve.of(moved, device).smoothed(), undone, there, shape, cover, True, reporter
         )
         # The law holds along the line; its arc lengths change little with the frame.
         fitted[index] = FittedFold(
-            fold, Curve.of(fold, device), again.law, again.drifts, again.uniform, again.score
+            fold,
+            Curve.of(fold, device).smoothed(),
+            again.law,
+            again.drifts,
+            again.uniform,
+            again.score,
         )
     return _chained(fitted, cover)
 
@@ -227,7 +249,7 @@ def _fit_one(
     reporter: Reporter,
 ) -> FittedFold:
     coarse, fine = max(here), min(here)
-    knots, widths = dark_line(curve, fold, shape, cover)
+    knots, widths = dark_line(curve, fold, cover)
     steps = torch.arange(int(curve.length / fine) + 1, device=curve.device) * float(fine)
     half_width = interpolate(knots, widths, steps)
     scored = []
@@ -331,7 +353,7 @@ def _chained(fitted: Sequence[FittedFold], cover: float) -> LawUnfolding:
             0,
             FittedFold(
                 one.fold,
-                Curve.of(fold, one.curve.device),
+                Curve.of(fold, one.curve.device).smoothed(),
                 one.law,
                 one.drifts,
                 one.uniform,
