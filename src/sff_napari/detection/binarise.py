@@ -192,7 +192,14 @@ def _padding(grey: NDArray[np.float32], side: int) -> NDArray[np.bool_]:
     if not flat.any():
         return np.zeros(grey.shape, np.bool_)
     # Narrower padding stays: it is dark on one side only, which is no fold either.
-    opened = cv2.morphologyEx(flat, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) & flat
+    opened = cv2.morphologyEx(
+        flat,
+        cv2.MORPH_OPEN,
+        np.ones((side, side), np.uint8),
+        borderType=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    opened &= flat
     return np.asarray(cv2.dilate(opened, box) > 0)
 
 

@@ -26,6 +26,8 @@ from sff_napari.errors import InputError
 from sff_napari.folds import Fold
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 
+_OVERLAP = 0.25
+"""Of two lines that share more than this of the weaker one, only the stronger is a fold."""
 _MOST_FOLLOWED = 12
 """Lines that are followed before the search is given up; clean slices offer a few."""
 
@@ -135,7 +137,7 @@ def _without_duplicates(found: list[tuple[float, Measured]]) -> list[tuple[float
     kept: list[tuple[float, Measured]] = []
     for score, line in sorted(found, key=lambda pair: -pair[0] * pair[1].length):
         if all(
-            lies_on(line.points[::8], other.points[::4], other.half_widths[::4] + 4.0) < 0.5
+            lies_on(line.points[::8], other.points[::4], other.half_widths[::4] + 4.0) < _OVERLAP
             for _, other in kept
         ):
             kept.append((score, line))

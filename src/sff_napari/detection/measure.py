@@ -160,12 +160,17 @@ def _edges(view: Slice, line: Points, width: NDArray[np.float64]) -> NDArray[np.
     inside = _along(_masked_median(profile, bad | ~core), 8.0)
     found = np.full((len(line), 2), np.nan)
     middle = len(offsets) // 2
+    outside = np.abs(offsets)[None, :]
+    zone = (outside > 1.25 * width + 2) & (outside <= 1.25 * width + 16)
+    flanks = [
+        _masked_median(profile, bad | ~zone | (sign * offsets < 0)[None, :], 6) for sign in (-1, 1)
+    ]
     for side, sign in ((0, -1), (1, 1)):
         outward = profile[:, middle::sign]
         missing = bad[:, middle::sign]
-        away = np.arange(outward.shape[1])[None, :]
-        zone = (away > 1.25 * width + 2) & (away <= 1.25 * width + 16)
-        flank = _along(_masked_median(outward, missing | ~zone, 6), 16.0)
+        # Next to the border of the slice a side may be seen, but too little of it to be judged.
+        own, other = flanks[side], flanks[1 - side]
+        flank = _along(np.where(np.isfinite(own), own, other), 16.0)
         if not np.isfinite(flank).any():
             continue
         level = inside + 0.5 * (flank - inside)
