@@ -192,7 +192,7 @@ class RestorationWidget(QWidget):
             self._choose(images[-1])
         elif source is None:
             self.status.setText(
-                "Open a stack, or try File > Open Sample > sff-napari > Folded synthetic stack."
+                "Open a stack, or try File > Open Sample > Folded synthetic stack."
             )
 
     def _on_active(self, *_: Any) -> None:
