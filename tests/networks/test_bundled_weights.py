@@ -1,0 +1,51 @@
+"""The weights that come with the package."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from sff_napari.networks import weights
+from sff_napari.simulation import neuropil
+
+KINDS = tuple(weights.NETWORKS)
+
+
+def test_the_set_is_small() -> None:
+    sizes = [(weights.BUNDLED / f"{kind}.safetensors").stat().st_size for kind in KINDS]
+    assert sum(sizes) < 10 * 2**20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_they_load_by_default_and_the_card_names_them(kind: str) -> None:
+    network = weights.load(kind)
+    assert isinstance(network, weights.NETWORKS[kind])
+    card = (weights.BUNDLED / "CARD.md").read_text(encoding="utf-8")
+    assert weights.digest(kind) in card
+    assert weights.info(kind).scores["loss"] > 0
+
+
+def test_interpolation_beats_the_mean_of_the_neighbours() -> None:
+    """On tissue it has never seen, drawn by the generator."""
+    stack = neuropil((3, 192, 192), seed=11).astype(np.float32) / 255
+    previous, clean, following = (torch.from_numpy(s)[None, None] for s in stack)
+    with torch.no_grad():
+        out = weights.load("interpolation")(previous, following)
+    errors = [float((x - clean).square().mean()) for x in (out, (previous + following) / 2)]
+    assert errors[0] < errors[1]
+
+
+def test_fusion_fills_what_is_black() -> None:
+    image = neuropil((1, 128, 128), seed=5)[0].astype(np.float32) / 255
+    reference = torch.from_numpy(ndimage.gaussian_filter(image, 3))[None, None]
+    clean = torch.from_numpy(image)[None, None]
+    unfolded = clean.clone()
+    unfolded[..., 50:78] = 0
+    with torch.no_grad():
+        out = weights.load("fusion")(unfolded, reference)
+    band = (slice(None), slice(None), slice(None), slice(54, 74))
+    filled, black = ((x - clean)[band].square().mean() for x in (out, unfolded))
+    assert float(filled) < float(black) / 4
+    assert float((out - clean)[..., :32].square().mean()) < float(filled)
