@@ -68,6 +68,27 @@ def test_undo_and_redo_of_everything(panel, draw):
             assert layer.edge_width[i] == pytest.approx(2 * state[name].half_width)
 
 
+def test_an_edit_of_one_line_leaves_the_others_as_they_are(panel, draw):
+    from sff_napari import Fold
+    from sff_napari.sessions import FoldRecord
+
+    c = panel.controller
+    fold = Fold(
+        [(0.1, 96.123456789), (77.7, 101.1), (223.0, 130.3)],
+        6.0,
+        score=0.9,
+        source="detected",
+        half_widths=[5.1, 6.2, 7.3],
+    )
+    detected = FoldRecord.of(fold, (1,))
+    c.lines.put([detected])
+    draw(c, LINE)
+    c.lines.layer.events.data(
+        value=c.lines.layer.data, action="changed", data_indices=(1,), vertex_indices=((),)
+    )
+    assert c.lines.records[detected.uid] == detected
+
+
 def test_deleting_with_naparis_key(panel, draw):
     c = panel.controller
     draw(c, LINE)

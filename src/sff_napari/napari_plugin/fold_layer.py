@@ -314,6 +314,7 @@ class FoldLines(QObject):
         order: list[str] = []
         repair = False
         refused: list[int] = []
+        reshape: list[tuple[int, str]] = []
         widths = layer.edge_width
         for i, (points, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
             record = self._read_shape(points, names[i] if i < len(names) else "", widths[i], lines)
@@ -322,7 +323,8 @@ class FoldLines(QObject):
                 continue
             repair |= i >= len(names) or record.uid != names[i]
             bent = len(record.vertices) > 2
-            repair |= len(record.vertices) != len(points) or bent != (kind == "path")
+            if len(record.vertices) != len(points) or bent != (kind == "path"):
+                reshape.append((len(order), record.uid))
             lines[record.uid] = record
             order.append(record.uid)
         if refused:
@@ -334,13 +336,11 @@ class FoldLines(QObject):
         self._order = order
         before = self.records
         self._commit(lines, merge, show=False)
-        if repair or refused or len(names) != len(order) or _touched(before, lines):
+        changed = bool(refused or reshape or _touched(before, lines))
+        if repair or changed or len(names) != len(order):
             with self._silence():
-                for i, uid in enumerate(order):
-                    bent = len(lines[uid].vertices) > 2
-                    thinned = len(lines[uid].vertices) != len(layer.data[i])
-                    if thinned or bent != (layer.shape_type[i] == "path"):
-                        compat.set_vertices(layer, i, self._points(lines[uid]))
+                for i, uid in reshape:
+                    compat.set_vertices(layer, i, self._points(lines[uid]))
                 self._write_features()
 
     def _read_shape(
@@ -359,7 +359,7 @@ class FoldLines(QObject):
             source = old.source if old is not None else "drawn"
             return FoldRecord(new_uid(), index, vertices, max(0.5, width / 2), source=source)
         changes: dict[str, Any] = {}
-        if vertices != old.vertices or index != old.index:
+        if index != old.index or not _same_points(vertices, old.vertices):
             changes = {"vertices": vertices, "index": index, "source": "drawn", "score": None}
             if old.half_widths is not None and len(vertices) != len(old.vertices):
                 changes["half_widths"] = None
@@ -378,6 +378,14 @@ def resized(record: FoldRecord, half_width: float) -> dict[str, Any]:
         factor = half_width / record.half_width
         changes["half_widths"] = tuple(w * factor for w in record.half_widths)
     return changes
+
+
+def _same_points(first: Sequence[Any], second: Sequence[Any]) -> bool:
+    """Tell whether two lines have the same vertices; napari keeps them in single precision."""
+    return len(first) == len(second) and all(
+        abs(a[0] - b[0]) < 2e-3 and abs(a[1] - b[1]) < 2e-3
+        for a, b in zip(first, second, strict=True)
+    )
 
 
 def _touched(before: Mapping[str, FoldRecord], after: Mapping[str, FoldRecord]) -> set[Index]:

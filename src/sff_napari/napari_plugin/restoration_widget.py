@@ -191,9 +191,7 @@ class RestorationWidget(QWidget):
         if source is None and images:
             self._choose(images[-1])
         elif source is None:
-            self.status.setText(
-                "Open a stack, or try File > Open Sample > Folded synthetic stack."
-            )
+            self.status.setText("Open a stack, or try File > Open Sample > Folded synthetic stack.")
 
     def _on_active(self, *_: Any) -> None:
         """Follow the layer that a person selects, unless something is running."""
