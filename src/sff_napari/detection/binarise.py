@@ -132,6 +132,13 @@ def measure_darkness(image: Any, factor: int | None = None) -> Darkness:
     return Darkness(values, valid, grey, tissue, factor, black, least_depth)
 
 
+def averaged(array: NDArray[Any], factor: int) -> NDArray[np.float32]:
+    """Return a slice reduced by averaging, in the working range [0, 1]; NaN means no image."""
+    grey, valid = _reduced(array, factor)
+    grey[~valid] = np.nan
+    return grey
+
+
 def binarise(image: Any, threshold: float | None = None) -> NDArray[np.bool_]:
     """Return which pixels of a slice are dark enough to be fold.
 

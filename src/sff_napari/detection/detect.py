@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from sff_napari.arrays import as_slice
-from sff_napari.detection.binarise import checked_threshold, measure_darkness
+from sff_napari.detection.binarise import averaged, checked_threshold, measure_darkness
 from sff_napari.detection.ends import taken_to_border
 from sff_napari.detection.judge import (
     LEAST_SCORE,
+    is_seam,
     lies_on,
     may_be_fold,
     score_of,
     traits_of,
     trimmed,
 )
-from sff_napari.detection.measure import Measured, Slice, at_full_scale, measure
+from sff_napari.detection.measure import Measured, Slice, at_full_scale, finished, measure
 from sff_napari.detection.ridge import Ridge, follow
-from sff_napari.detection.search import Seed, find_seeds
+from sff_napari.detection.search import SIDE, Seed, find_seeds
 from sff_napari.detection.vertices import to_fold
 from sff_napari.devices import choose_device
 from sff_napari.errors import InputError
 from sff_napari.folds import Fold
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 
+_COARSE = 4
+"""Reduction at which wide folds are looked for."""
+_LEAST_COARSE_SIDE = 96
+_WIDE = 22.0
+"""Half width, px, from which a fold found at the reduced scale counts."""
 _OVERLAP = 0.25
 """Of two lines that share more than this of the weaker one, only the stronger is a fold."""
 _MOST_FOLLOWED = 12
@@ -82,21 +91,50 @@ def detect_folds(
     report = Reporter(progress, cancelled)
     place = choose_device(device)
     array = as_slice(image)
+    found = _search(array, level, place, report.part(0.0, 0.8))
+    if min(array.shape) >= _COARSE * _LEAST_COARSE_SIDE:
+        # Film folded more than once is wide and shows texture, which averaging removes.
+        small = averaged(array, _COARSE)
+        for score, line in _search(small, level, place, report.part(0.8, 1.0), SIDE // 2):
+            if _COARSE * float(np.median(line.half_widths)) > _WIDE:
+                found.append((score, _enlarged(line, _COARSE)))
+    found = _without_duplicates(found)
+    report(1.0, "done")
+    shape = (array.shape[0], array.shape[1])
+    return [
+        to_fold(line.points, line.half_widths, shape, score=score, source="detected")
+        for score, line in found[: int(max_folds)]
+    ]
+
+
+def _search(
+    array: NDArray[Any],
+    level: float,
+    place: torch.device,
+    report: Reporter,
+    side: int = SIDE,
+) -> list[tuple[float, Measured]]:
+    """Return the folds of a slice with their scores, duplicates among them."""
     report(0.0, "binarising the slice")
     darkness = measure_darkness(array)
     report(0.2, "searching for lines")
-    seeds = find_seeds(darkness, level, place)
+    seeds = find_seeds(darkness, level, place, side)
     view = Slice(array, darkness)
-    found: list[tuple[float, Measured]] = []
-    for score, line in _lines(view, seeds, report.part(0.4, 1.0)):
-        if score >= LEAST_SCORE:
-            found.append((score, taken_to_border(view, line)))
-    found = _without_duplicates(found)
-    report(1.0, "done")
     return [
-        to_fold(line.points, line.half_widths, view.shape, score=score, source="detected")
-        for score, line in found[: int(max_folds)]
+        (score, taken_to_border(view, finished(view, line)))
+        for score, line in _lines(view, seeds, report.part(0.4, 1.0))
+        if score >= LEAST_SCORE and not is_seam(line, view.shape)
     ]
+
+
+def _enlarged(line: Measured, factor: int) -> Measured:
+    """Return a line of a reduced slice in the pixels of the slice."""
+    return replace(
+        line,
+        points=at_full_scale(line.points, factor),
+        half_widths=line.half_widths * factor,
+        offsets=line.offsets * factor,
+    )
 
 
 def _lines(view: Slice, seeds: list[Seed], report: Reporter) -> list[tuple[float, Measured]]:

@@ -17,6 +17,7 @@ from sff_napari.detection.measure import Measured
 from sff_napari.detection.ridge import STEP, strongest_run
 from sff_napari.detection.strip import smooth
 
+_SEAM_HALF_WIDTH = 3.5
 LEAST_SCORE = 0.5
 """Lines with a lower score are not folds."""
 
@@ -100,7 +101,7 @@ def score_of(traits: Traits, side: float) -> float:
         math.log(2.2 * slack / max(traits.bend, 1e-3)) / 0.15,
         math.log(0.40 / min(max(traits.rough, 1e-3), 1e3)) / 0.2,
         # A short line has to be as black as film; long ones may be paler.
-        (traits.dark - 0.72 + min(0.15 * math.log2(max(traits.length / enough, 1.0)), 0.3)) / 0.03,
+        (traits.dark - 0.72 + min(0.15 * math.log2(max(traits.length / enough, 1.0)), 0.1)) / 0.03,
         (traits.depth - 0.3) / 0.03,
         (traits.solid - 0.6) / 0.03,
     )
@@ -122,6 +123,20 @@ def may_be_fold(points: NDArray[np.float64], factor: int, shape: tuple[int, int]
         return False
     course = smooth(points, 6.0)
     return float(np.median(np.linalg.norm(points - course, axis=1))) * factor < 1.5
+
+
+def is_seam(line: Measured, shape: tuple[int, int]) -> bool:
+    """Tell whether a line is the gap between two tiles of a mosaic: thin, straight, along an axis.
+
+    Film never folds along the rows or columns of the camera to a fraction of a degree.
+    """
+    if float(np.median(line.half_widths)) > _SEAM_HALF_WIDTH:
+        return False
+    for axis in range(2):
+        spread = float(np.ptp(np.percentile(line.points[:, axis], [5, 95])))
+        if spread < 1.0 + 0.004 * line.length and line.length > 0.5 * shape[1 - axis]:
+            return True
+    return False
 
 
 def trimmed(line: Measured) -> Measured | None:

@@ -24,8 +24,10 @@ _STEP = 2.0
 """Distance between the samples along the line, full-scale px."""
 _NOISE_LENGTH = 9
 """Samples averaged along the line before edges are looked for."""
-_EDGE_LENGTH = 15
-"""Samples over which an edge's position is made robust by a median."""
+EDGE_LENGTH = 15
+"""Samples over which an edge's position is made robust by a median, while lines are judged."""
+LONG_EDGE_LENGTH = 35
+"""The same for lines that are folds: structures that touch the band no longer pull at it."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,12 @@ class Slice:
 
 
 def measure(
-    view: Slice, points: Points, half_widths: NDArray[np.float64], *, rounds: int = 3
+    view: Slice,
+    points: Points,
+    half_widths: NDArray[np.float64],
+    *,
+    rounds: int = 3,
+    edge_length: int = EDGE_LENGTH,
 ) -> Measured | None:
     """Return the dark band that a line follows, measured at full scale.
 
@@ -112,6 +119,8 @@ def measure(
         Rough half widths at the points, px.
     rounds : int
         How often the line is moved to the centre and measured again.
+    edge_length : int
+        Samples over which the edges are made robust.
 
     Returns
     -------
@@ -124,7 +133,7 @@ def measure(
         if len(line) < 8:
             return None
         edges = _edges(view, line, width)
-        both = _robust(edges)
+        both = _robust(edges, edge_length)
         if both is None:
             return None
         left, right = both
@@ -137,6 +146,12 @@ def measure(
             line = resampled(line, _STEP)
             width = _stretched(np.maximum(smooth(half, 6.0), 1.0), len(line))
     return _described(view, line, smooth(half, 4.0), edges)
+
+
+def finished(view: Slice, line: Measured) -> Measured:
+    """Return a line that is a fold, measured once more with edges that are smoother."""
+    again = measure(view, line.points, line.half_widths, rounds=1, edge_length=LONG_EDGE_LENGTH)
+    return line if again is None else again
 
 
 def _stretched(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
@@ -214,7 +229,7 @@ def _along(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
 
 
 def _robust(
-    edges: NDArray[np.float64],
+    edges: NDArray[np.float64], edge_length: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return both edges without outliers: running median, gaps filled; None without edges."""
     both = np.isfinite(edges).all(axis=1)
@@ -233,7 +248,7 @@ def _robust(
         values = edges[:, side]
         known = np.isfinite(values)
         filled = np.interp(index, index[known], values[known])
-        count = min(_EDGE_LENGTH, len(filled) // 2 * 2 - 1)
+        count = min(edge_length, len(filled) // 2 * 2 - 1)
         padded = np.pad(filled, count // 2, mode="reflect")
         windows = np.lib.stride_tricks.sliding_window_view(padded, count)
         sides.append(np.median(windows, axis=1))

@@ -21,8 +21,8 @@ from sff_napari.detection.binarise import Darkness
 from sff_napari.detection.hough import hough_votes
 
 _SAMPLES = 16
-_SIDE = 700
-"""Lines are searched at a scale at which the slice is no larger than this, px."""
+SIDE = 700
+"""Size to which slices are reduced for the search, px."""
 _LEAST_FILL = 0.72
 _LEAST_CHORD = 0.55
 """Shortest line through a tile, as a share of the tile's side."""
@@ -73,7 +73,10 @@ class Seed:
 
 
 def find_seeds(
-    darkness: Darkness, threshold: float, device: str | torch.device = "cpu"
+    darkness: Darkness,
+    threshold: float,
+    device: str | torch.device = "cpu",
+    side: int = SIDE,
 ) -> list[Seed]:
     """Return straight dark pieces, best first.
 
@@ -85,8 +88,10 @@ def find_seeds(
         Darkness above which a pixel votes.
     device : str or torch.device
         Where the Hough transform runs.
+    side : int
+        Lines are searched at a scale at which the slice is no larger than this, px.
     """
-    values, valid, factor = _coarse(darkness)
+    values, valid, factor = _coarse(darkness, side)
     dark = (values > threshold) & valid
     # Averaging pales a line thinner than a pixel of this scale: it is still darker than around.
     thin = (values - cv2.blur(values, (_AROUND, _AROUND)) > _THIN * threshold) & valid
@@ -187,9 +192,9 @@ def _ranked(darkness: Darkness, seeds: list[Seed]) -> list[Seed]:
     return [seeds[i] for i in np.argsort(-rank, kind="stable") if rank[i] >= _LEAST_RANK]
 
 
-def _coarse(darkness: Darkness) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
+def _coarse(darkness: Darkness, side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
     values, valid = darkness.values, darkness.valid
-    factor = math.ceil(max(values.shape) / _SIDE)
+    factor = math.ceil(max(values.shape) / side)
     if factor == 1:
         return values, valid, 1
     height, width = (side // factor * factor for side in values.shape)
@@ -223,35 +228,34 @@ def _peaks(fill: Tensor) -> list[tuple[int, int, int, float]]:
     tiles = torch.nonzero(fill.amax(dim=(1, 2)) >= _LEAST_FILL)[:, 0]
     if not len(tiles):
         return []
-    strength = fill[tiles]
-    # A wide fold is a plateau: prefer its middle.
-    around = torch.nn.functional.avg_pool1d(strength, 9, stride=1, padding=4)
-    strength = torch.where(strength >= _LEAST_FILL, strength + 0.3 * around, -1.0)
-    count, angles, distances = strength.shape
-    theta = torch.arange(angles, device=fill.device)[:, None]
-    rho = torch.arange(distances, device=fill.device)
+    chosen = fill[tiles]
+    angles, distances = chosen.shape[1:]
+    where = torch.nonzero(chosen >= _LEAST_FILL)
+    # A wide fold is a plateau: prefer its middle, where the lines beside are dark as well.
+    around = torch.zeros(len(where), device=fill.device)
+    for step in (-4, -2, 2, 4):
+        beside = (where[:, 2] + step).clamp(0, distances - 1)
+        around += chosen[where[:, 0], where[:, 1], beside]
+    values = chosen[where[:, 0], where[:, 1], where[:, 2]]
+    strength = (values + 0.1 * around).cpu().numpy()
+    places, shares = where.cpu().numpy(), values.cpu().numpy()
     found = []
-    for _ in range(_MOST_IN_TILE):
-        best, place = strength.view(count, -1).max(dim=1)
-        t, r = place // distances, place % distances
-        found.append(torch.stack([tiles, t, r], dim=1)[best > 0])
-        if not bool((best > 0).any()):
-            break
-        # Theta wraps around with rho changing sign.
-        turn = (theta - t[:, None, None]).abs()
-        wrapped = turn > angles // 2
-        turn = torch.where(wrapped, angles - turn, turn)
-        mirrored = distances - 1 - r
-        away = torch.where(
-            wrapped, (rho - mirrored[:, None, None]).abs(), (rho - r[:, None, None]).abs()
-        )
-        strength[(turn <= 3) & (away <= 5)] = -1.0
-    places = torch.cat(found)
-    values = fill[places[:, 0], places[:, 1], places[:, 2]]
-    return [
-        (tile, t, r, value)
-        for (tile, t, r), value in zip(places.tolist(), values.tolist(), strict=True)
-    ]
+    starts = np.searchsorted(places[:, 0], np.arange(len(tiles) + 1))
+    for number, tile in enumerate(tiles.tolist()):
+        part = slice(starts[number], starts[number + 1])
+        left, theta, rho = strength[part].copy(), places[part, 1], places[part, 2]
+        for _ in range(_MOST_IN_TILE):
+            best = int(left.argmax())
+            if left[best] <= 0:
+                break
+            found.append((tile, int(theta[best]), int(rho[best]), float(shares[part][best])))
+            # Theta wraps around with rho changing sign.
+            turn = np.abs(theta - theta[best])
+            wrapped = turn > angles // 2
+            turn = np.where(wrapped, angles - turn, turn)
+            same = np.where(wrapped, distances - 1 - rho[best], rho[best])
+            left[(turn <= 3) & (np.abs(rho - same) <= 5)] = 0.0
+    return found
 
 
 def _clip(

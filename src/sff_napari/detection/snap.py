@@ -11,7 +11,7 @@ from sff_napari.arrays import as_slice
 from sff_napari.detection.binarise import measure_darkness
 from sff_napari.detection.ends import taken_to_border
 from sff_napari.detection.judge import trimmed
-from sff_napari.detection.measure import Slice, at_full_scale, measure
+from sff_napari.detection.measure import Slice, at_full_scale, finished, measure
 from sff_napari.detection.ridge import STEP, follow
 from sff_napari.detection.vertices import to_fold
 from sff_napari.errors import InputError
@@ -68,7 +68,7 @@ def snap_fold(image: Any, fold: Fold, reach: float = 16.0) -> Fold:
     line = None if line is None else trimmed(line)
     if line is None or line.length < _LEAST_KEPT * min(curve.length, _longest_inside(drawn, array)):
         return fold
-    line = taken_to_border(view, line)
+    line = taken_to_border(view, finished(view, line))
     return to_fold(line.points, line.half_widths, view.shape, score=fold.score, source=fold.source)
 
 
