@@ -110,7 +110,7 @@ def measure_darkness(image: Any, factor: int | None = None) -> Darkness:
     InputError
         If `image` cannot be used as a slice.
     """
-    array = as_slice(image)
+    array = np.ascontiguousarray(as_slice(image))
     factor = working_factor((array.shape[0], array.shape[1])) if factor is None else factor
     grey, valid = _reduced(array, factor)
     if not valid.any():

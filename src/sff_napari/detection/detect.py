@@ -35,6 +35,8 @@ _COARSE = 4
 _LEAST_COARSE_SIDE = 96
 _WIDE = 22.0
 """Half width, px, from which a fold found at the reduced scale counts."""
+_WIDE_LENGTH = 0.4
+"""Shortest wide fold, as a share of the slice's shorter side: shorter ones may be myelin."""
 _OVERLAP = 0.25
 """Of two lines that share more than this of the weaker one, only the stronger is a fold."""
 _MOST_FOLLOWED = 12
@@ -90,13 +92,14 @@ def detect_folds(
         raise InputError(f"max_folds is {max_folds}: it must be a whole number of at least 1.")
     report = Reporter(progress, cancelled)
     place = choose_device(device)
-    array = as_slice(image)
+    array = np.ascontiguousarray(as_slice(image))
     found = _search(array, level, place, report.part(0.0, 0.8))
     if min(array.shape) >= _COARSE * _LEAST_COARSE_SIDE:
         # Film folded more than once is wide and shows texture, which averaging removes.
         small = averaged(array, _COARSE)
         for score, line in _search(small, level, place, report.part(0.8, 1.0), SIDE // 2):
-            if _COARSE * float(np.median(line.half_widths)) > _WIDE:
+            wide = _COARSE * float(np.median(line.half_widths)) > _WIDE
+            if wide and line.length >= _WIDE_LENGTH * min(small.shape):
                 found.append((score, _enlarged(line, _COARSE)))
     found = _without_duplicates(found)
     report(1.0, "done")

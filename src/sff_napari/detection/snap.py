@@ -50,7 +50,7 @@ def snap_fold(image: Any, fold: Fold, reach: float = 16.0) -> Fold:
     """
     if not (np.isfinite(reach) and reach > 0):
         raise InputError(f"The reach is {reach:g} px: it must be larger than 0.")
-    array = as_slice(image)
+    array = np.ascontiguousarray(as_slice(image))
     fold.check_inside((array.shape[0], array.shape[1]))
     darkness = measure_darkness(array)
     factor = darkness.factor
