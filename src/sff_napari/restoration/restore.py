@@ -23,6 +23,7 @@ from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.fusion import FUSIONS, Fusion
 from sff_napari.restoration.interpolation import INTERPOLATIONS, Interpolation
 from sff_napari.restoration.methods import UNFOLDINGS, Methods, Unfolding
+from sff_napari.restoration.prolong import prolonged
 from sff_napari.restoration.tiles import DEFAULT_TILE
 
 _log = logging.getLogger(__name__)
@@ -110,7 +111,8 @@ def restore(
         Pixels by which the dark line is widened.
     snap : bool
         Move lines drawn by hand onto the dark ridge within 8 px and measure
-        their width; detected and simulated lines are taken as they are.
+        their width, and take every line on to where its dark line ends; else
+        all lines are taken as they are.
     tile : int, optional
         Side of the tiles, px; smaller needs less memory.  The result does not
         depend on it.
@@ -157,6 +159,7 @@ def restore(
             snap_fold(slice_, fold, reach=_SNAP_REACH) if fold.source == "drawn" else fold
             for fold in lines
         ]
+        lines = [prolonged(slice_, fold) for fold in lines]
     return _with_less_memory(slice_, around, lines, methods, chosen, reporter)
 
 
