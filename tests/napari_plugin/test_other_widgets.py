@@ -138,6 +138,7 @@ def test_live_preview_while_a_line_is_dragged(panel, draw, until, true_fold):
     preview = panel.viewer.layers["preview"]
     assert max(preview.data[DAMAGED].shape) <= 1.5 * SIDE
     assert np.isnan(preview.data[0]).all()
+    assert np.isfinite(preview.data[DAMAGED]).any()
     extent = panel.viewer.layers["stack"].extent.world
     np.testing.assert_allclose(preview.extent.world, extent, atol=2 * 4.6)
     assert len(panel.live.seconds) <= 4, "requests are throttled"

@@ -89,6 +89,7 @@ def test_restoring_makes_the_slice_better_and_nothing_else(
     assert after > before + 1.5
     assert result.scores.near_after > result.scores.near_before
     assert "PSNR" in restored.judge.scores.text()
+    assert "Restored from slices 1 and 3." in restored.judge.scores.text()
     layer = restored.viewer.layers["restored"]
     np.testing.assert_array_equal(layer.data[0], folded_stack[0])
     np.testing.assert_array_equal(layer.data[DAMAGED], result.arrays["restored"])

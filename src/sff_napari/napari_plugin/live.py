@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SIDE = 208
 """Longer side of the reduced slice, in pixels."""
 _PAUSE_MS = 60
+_STILL = 0.75
+"""Displacements below this many reduced pixels are not worth the loss of resolution."""
 
 
 class Reduced:
@@ -56,7 +58,7 @@ def preview(
     arguments: dict[str, Any],
     channel: Channel,
 ) -> tuple[NDArray[Any], float]:
-    """Restore a reduced slice; return it and the seconds it took."""
+    """Restore a reduced slice; return it, NaN away from the fold, and the seconds it took."""
     from sff_napari import restore
 
     begun = time.perf_counter()
@@ -65,7 +67,10 @@ def preview(
     result = restore(
         previous, slices(index), following, small, cancelled=channel.cancelled, **arguments
     )
-    return result.restored, time.perf_counter() - begun
+    # Where the fold moves nothing the full resolution below shows through.
+    still = np.hypot(*np.nan_to_num(result.flow)) < _STILL
+    plane = np.where(still & (result.synthesised < 0.05), np.nan, result.restored)
+    return plane.astype(np.float32), time.perf_counter() - begun
 
 
 class LivePreview(QObject):
@@ -205,11 +210,7 @@ class LivePreview(QObject):
         stack = PatchedStack(
             (*source.shape[:-2], *plane.shape),
             np.float32,
-            lambda i: (
-                None
-                if self._shown is None or self._shown[0] != i
-                else self._shown[1].astype(np.float32)
-            ),
+            lambda i: None if self._shown is None or self._shown[0] != i else self._shown[1],
             fill=np.nan,
         )
         self._layer = Image(

@@ -128,7 +128,8 @@ class JudgeSection(Section):
                 f"<tr><td>PSNR, dB (truth known)</td><td align=right>{truth[0]:.1f}&nbsp;</td>"
                 f"<td align=right><b>{truth[1]:.1f}</b></td></tr>"
             )
-        self.scores.setText(f"Correlation with the neighbours<table>{head}{rows}</table>")
+        source = _from_slices(result.record.neighbours)
+        self.scores.setText(f"{source}Correlation with the neighbours<table>{head}{rows}</table>")
         colours = compat.theme_colours(controller.viewer)
         text = scores.verdict
         if result.state == "stale":
@@ -137,6 +138,16 @@ class JudgeSection(Section):
         colour = colours["warning"] if alarm else colours["text"]
         mark = "\u26a0 " if alarm else ""
         self.verdict.setText(f'<span style="color:{colour}">{mark}{text}</span>')
+
+
+def _from_slices(neighbours: dict[str, Any]) -> str:
+    """Return which slices a result was made from, e.g. ``"Restored from slices 1 and 3."``."""
+    used = [neighbours.get(name) for name in ("previous", "following")]
+    names = [", ".join(str(i) for i in index) for index in used if index]
+    if not names:
+        return ""
+    plural = "s" if len(names) > 1 else ""
+    return f"Restored from slice{plural} {' and '.join(names)}.<br>"
 
 
 def _number(value: float) -> str:
