@@ -305,15 +305,15 @@ def test_four_axes(open_panel, folded_stack, draw, finish, true_fold):
     assert c.queue()[0].index == (1, DAMAGED)
 
 
-def test_a_damaged_neighbour_is_passed_over_and_said(panel, draw, finish, true_fold):
+def test_a_damaged_neighbour_is_passed_over(panel, draw, true_fold):
     c = panel.controller
     draw(c, [(5.0, 30.0), (200.0, 20.0)], (DAMAGED + 1,))
     draw(c, true_fold.vertices)
-    c.restore_here()
-    finish(c)
-    record = c.store.get((DAMAGED,)).record
-    assert record.neighbours == {"previous": [DAMAGED - 1], "following": [DAMAGED + 2]}
-    assert "stands in" in panel.status.text()
+    neighbours = c.request_for((DAMAGED,)).neighbours
+    assert (neighbours.previous, neighbours.following) == ((DAMAGED - 1,), (DAMAGED + 2,))
+    assert "stands in" in neighbours.note
+    c.form = c.form.with_changes(skip_damaged=False)
+    assert c.request_for((DAMAGED,)).neighbours.following == (DAMAGED + 1,)
 
 
 def test_one_sentence_when_it_cannot_be_done(panel, draw, finish, monkeypatch, open_panel):
@@ -387,16 +387,20 @@ def test_restoring_never_blocks_the_event_loop(panel, draw, finish, true_fold):
     assert len(late) <= 1, late
 
 
-def test_two_viewers_do_not_disturb_each_other(open_panel, folded_stack, draw, finish, true_fold):
+def test_two_viewers_do_not_disturb_each_other(
+    open_panel, folded_stack, draw, true_fold, give_result
+):
     first = open_panel(folded_stack)
     second = open_panel(folded_stack)
     one, two = first.controller, second.controller
     one.go_to((DAMAGED,))
     draw(one, true_fold.vertices)
-    one.restore_here()
-    finish(one)
-    assert len(one.store) == 1
+    give_result(one)
+    one.accept_slice()
+    assert one.state_of((DAMAGED,)) == "accepted"
     assert len(two.store) == 0
     assert "folds" not in second.viewer.layers
     assert two.lines.records == {}
     assert one.keeper.place != two.keeper.place
+    two.undo()
+    assert len(one.lines.records) == 1
