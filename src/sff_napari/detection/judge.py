@@ -18,6 +18,8 @@ from sff_napari.detection.ridge import STEP, strongest_run
 from sff_napari.detection.strip import smooth
 
 _SEAM_HALF_WIDTH = 3.5
+_LEAST_TWO_SIDED = 60.0
+"""Length with tissue on both sides, px, that makes what runs along the border count."""
 LEAST_SCORE = 0.5
 """Lines with a lower score are not folds."""
 
@@ -29,7 +31,8 @@ class Traits:
     Parameters
     ----------
     length : float
-        Of the part with tissue on both sides, in px; what runs along the border proves nothing.
+        In px.  Where the line runs along the border, with tissue on one side only, half of it
+        counts, and nothing unless both sides are seen elsewhere.
     half_width : float
         Median, in px.
     depth : float
@@ -65,8 +68,11 @@ def traits_of(line: Measured) -> Traits:
     raw = (line.offsets[:, 1] - line.offsets[:, 0]) / 2
     known = np.isfinite(raw)
     rough = float(np.median(np.abs(raw - line.half_widths)[known])) if known.any() else math.inf
+    seen = line.length * float(np.mean(line.two_sided))
+    if seen >= _LEAST_TWO_SIDED:
+        seen += 0.5 * (line.length - seen)
     return Traits(
-        line.length * float(np.mean(line.two_sided)),
+        seen,
         float(np.median(line.half_widths)),
         float(np.median(line.depth)),
         float(np.median(line.dark)),
