@@ -16,7 +16,7 @@ from sff_napari.simulation import neuropil
 
 @pytest.fixture(scope="module")
 def stack():
-    return neuropil((4, 256, 256), seed=2)
+    return neuropil((4, 384, 384), seed=2)
 
 
 def test_psnr_and_ssim_against_skimage(stack):

@@ -14,6 +14,8 @@ from sff_napari.warp import sample
 
 _WINDOW = 64
 _STRIDE = 32
+_CLOSE = 8.0
+"""Shift, px, within which two slices count as lying on each other."""
 LARGEST_SHIFT = 64.0
 """Largest shift of a whole slice that is looked for, px."""
 
@@ -57,6 +59,13 @@ def global_shift(
     rows = torch.arange(-reach, reach + 1, device=a.device)
     near = score[rows % size[0]][:, rows % size[1]]
     best = int(near.argmax())
+    # A far peak must stand out against what is found close by: with little to compare, chance
+    # peaks lie anywhere.
+    close = near.clone()
+    apart = rows.to(torch.float32)
+    close[(apart[:, None].square() + apart.square()) * here.pool**2 > _CLOSE**2] = -1.0
+    if float(close.max()) > 0.8 * float(near.max()) - 0.01:
+        best = int(close.argmax())
     y, x = divmod(best, near.shape[1])
     shift = torch.tensor(
         [_peak(near[:, x], y) - reach, _peak(near[y], x) - reach], dtype=torch.float32

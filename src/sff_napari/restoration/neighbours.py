@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,8 @@ from sff_napari.restoration.matching import Features
 
 _TOLERATED = 5.0
 """Shift between the two neighbours, px, that is left to the finer steps."""
-_POOL = 8
+_POOLS = ((1024, 4), (8192, 8), (1 << 30, 16))
+"""Pixels a side averaged into one, by the side of the slice up to which it is used."""
 
 
 @dataclass(frozen=True)
@@ -97,24 +99,25 @@ def aligned(
     folds : list of Fold
         The first one tells the sides apart.
     """
-    if min(damaged.shape) < 16 * _POOL:
+    pool = next(pool for side, pool in _POOLS if max(damaged.shape) <= side)
+    if min(damaged.shape) < 32 * pool:
         return neighbours
-    features = [Features.of(one.image, one.known, _POOL) for one in neighbours]
+    features = [Features.of(one.image, one.known, pool) for one in neighbours]
     between = None
     if len(features) == 2:
         between, score = global_shift(features[0], features[1])
         if float(between.norm()) <= _TOLERATED or score < 0.08:
             return neighbours
-    here = Features.of(damaged, known, _POOL)
+    here = Features.of(damaged, known, pool)
     sides = _sides(here, folds[0], damaged.device)
     offences = [_offence(sides, one, folds[0]) for one in features]
     if between is None:
-        along, vector = offences[0][0], offences[0][2]
-        if abs(along) <= _TOLERATED:
+        along, vector = offences[0].along, offences[0].vector
+        if abs(along) <= _TOLERATED or offences[0].disagreement > _TOLERATED:
             return neighbours
         return [_moved(neighbours[0], vector)]
-    tangential = [abs(offence[0]) for offence in offences]
-    uneven = [offence[1] for offence in offences]
+    tangential = [abs(offence.along) for offence in offences]
+    uneven = [offence.uneven for offence in offences]
     if abs(tangential[0] - tangential[1]) > 3:
         worse = int(tangential[1] > tangential[0])
     else:
@@ -138,8 +141,30 @@ def _sides(here: Features, fold: Fold, device: torch.device) -> list[Features]:
     return result
 
 
-def _offence(sides: list[Features], neighbour: Features, fold: Fold) -> tuple[float, float, Tensor]:
-    """Return the shift along the line, the unevenness across it, and the former as a vector."""
+@dataclass(frozen=True)
+class _Offence:
+    """How a neighbour lies against the two sides of a fold.
+
+    Parameters
+    ----------
+    along : float
+        Shift along the line, px, the mean of both sides.
+    disagreement : float
+        How much the sides differ in that, px: a shift of the whole slice moves
+        both alike.  Infinite if only one side could be compared.
+    uneven : float
+        How much the sides differ in their shift across the line, px.
+    vector : Tensor, (2,)
+        The shift along the line as (dy, dx), px.
+    """
+
+    along: float
+    disagreement: float
+    uneven: float
+    vector: Tensor
+
+
+def _offence(sides: list[Features], neighbour: Features, fold: Fold) -> _Offence:
     line = torch.tensor(fold.vertices[-1]) - torch.tensor(fold.vertices[0])
     tangent = line / line.norm()
     normal = torch.stack([tangent[1], -tangent[0]])
@@ -151,10 +176,15 @@ def _offence(sides: list[Features], neighbour: Features, fold: Fold) -> tuple[fl
         along.append(float(shift @ tangent))
         across.append(float(shift @ normal) * sign)
     if not along:
-        return 0.0, 0.0, torch.zeros(2)
+        return _Offence(0.0, math.inf, 0.0, torch.zeros(2))
     mean = sum(along) / len(along)
-    uneven = abs(across[0] - across[-1]) if len(across) == 2 else abs(min(across[0], 0.0))
-    return mean, uneven, mean * tangent
+    both = len(along) == 2
+    return _Offence(
+        mean,
+        abs(along[0] - along[1]) if both else math.inf,
+        abs(across[0] - across[1]) if both else abs(min(across[0], 0.0)),
+        mean * tangent,
+    )
 
 
 def _moved(neighbour: Neighbour, vector: Tensor) -> Neighbour:
