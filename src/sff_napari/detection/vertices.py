@@ -36,7 +36,9 @@ def to_fold(
         Distance from the centre to the edges, px.
     shape : (Y, X)
         Of the slice; an end that nearly reaches the border is put on it.
-    score, source
+    score : float, optional
+        See `Fold`.
+    source : str
         See `Fold`.
     """
     course = smooth(points, 6.0)
