@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sff_napari.arrays import GreyScale
 from sff_napari.errors import InputError
 from sff_napari.folds import Fold
-from sff_napari.restoration import DEFAULT_COVER, restore
+from sff_napari.restoration import DEFAULT_COVER, Restoration, restore
 from sff_napari.restoration.unfolding import covered
 from sff_napari.simulation import Simulation, apply_flow
 
@@ -91,17 +91,21 @@ def _ceiling(case: Case, settings: Settings) -> Outcome:
     return Outcome(np.where(np.isnan(unfolded), mean, unfolded), case.simulation.flow)
 
 
+def _restoration(case: Case, settings: Settings, choices: Mapping[str, str]) -> Restoration:
+    return restore(
+        case.previous,
+        case.simulation.damaged,
+        case.following,
+        case.folds,
+        device=settings.device,
+        weights=settings.weights,
+        **choices,  # type: ignore[arg-type]
+    )
+
+
 def _restored(**choices: str) -> Method:
     def run(case: Case, settings: Settings) -> Outcome:
-        result = restore(
-            case.previous,
-            case.simulation.damaged,
-            case.following,
-            case.folds,
-            device=settings.device,
-            weights=settings.weights,
-            **choices,  # type: ignore[arg-type]
-        )
+        result = _restoration(case, settings, choices)
         has_flow = choices.get("unfolding", "law") != "none"
         return Outcome(result.restored, result.flow if has_flow else None)
 
@@ -109,18 +113,8 @@ def _restored(**choices: str) -> Method:
 
 
 def _interpolated(case: Case, settings: Settings) -> Outcome:
-    result = restore(
-        case.previous,
-        case.simulation.damaged,
-        case.following,
-        case.folds,
-        device=settings.device,
-        weights=settings.weights,
-        interpolation="network",
-        unfolding="none",
-        fusion="stitch",
-    )
-    return Outcome(result.reference)
+    choices = {"interpolation": "network", "unfolding": "none", "fusion": "stitch"}
+    return Outcome(_restoration(case, settings, choices).reference)
 
 
 METHODS: Mapping[str, Method] = {

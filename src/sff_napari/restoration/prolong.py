@@ -89,5 +89,9 @@ def _means(
         + way[:, None, None] * steps[None, :, None]
         + across[:, None, None] * offsets[None, None, :]
     )
-    values = map_coordinates(image.astype(np.float32), places, order=1, mode="nearest")
+    # Only the part around the end is converted: a slice can be large.
+    low = np.clip(np.floor(places.min(axis=(1, 2))) - 1, 0, np.array(image.shape) - 1).astype(int)
+    high = np.clip(np.ceil(places.max(axis=(1, 2))) + 2, low + 1, image.shape).astype(int)
+    part = image[low[0] : high[0], low[1] : high[1]].astype(np.float32)
+    values = map_coordinates(part, places - low[:, None, None], order=1, mode="nearest")
     return np.asarray(values.mean(axis=-1), dtype=np.float64)
