@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import StackError
+from sff_napari.stacks.stack import ReadRegion
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,29 @@ class ChosenAxes:
     shape: tuple[int, int, int]
     details: dict[str, Any]
 
-    def index(self, z: int) -> tuple[int | slice, ...]:
-        """Return the index that takes slice `z` out of the array."""
+    def index(
+        self, z: int, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> tuple[int | slice, ...]:
+        """Return the index that takes slice `z`, or a part of it, out of the array."""
         count = 2 + len(self.fixed) + (self.slices is not None)
         whole: list[int | slice] = [slice(None)] * count
         for axis, place in self.fixed.items():
             whole[axis] = place
         if self.slices is not None:
             whole[self.slices] = z
+        whole[self.rows], whole[self.columns] = rows, columns
         return tuple(whole)
 
     def reader(self, load: Callable[[tuple[Any, ...]], Any]) -> Callable[[int], NDArray[Any]]:
         """Return a function that reads slice z (Y, X) through `load`, which takes a full index."""
+        region = self.region_reader(load)
+        return lambda z: region(z, slice(None), slice(None))
 
-        def read(z: int) -> NDArray[Any]:
-            image = np.asarray(load(self.index(z)))
+    def region_reader(self, load: Callable[[tuple[Any, ...]], Any]) -> ReadRegion:
+        """Return a function that reads a part of slice z; `load` as in `reader`."""
+
+        def read(z: int, rows: slice, columns: slice) -> NDArray[Any]:
+            image = np.asarray(load(self.index(z, rows, columns)))
             return image.T if self.columns < self.rows else image
 
         return read

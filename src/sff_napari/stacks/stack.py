@@ -16,6 +16,9 @@ VoxelSize = tuple[float, float, float]
 """Size (z, y, x) of a voxel in nm."""
 
 SUPPORTED = ("uint8", "uint16", "float16", "float32", "float64")
+ReadRegion = Callable[[int, slice, slice], NDArray[Any]]
+"""``region(z, rows, columns)`` of `Stack`."""
+
 _BLOCK_LIMIT = 512 * 2**20
 """Largest block of chunked slices kept in memory, in bytes."""
 
@@ -49,6 +52,9 @@ class Stack:
         Further facts worth showing, plain JSON types.
     close : callable, optional
         Releases what `read` holds open.
+    region : callable, optional
+        ``region(z, rows, columns)`` returns a part of slice z and reads little
+        more than it; called by several threads at once.
 
     Raises
     ------
@@ -70,6 +76,7 @@ class Stack:
         chunks: tuple[int, ...] | None = None,
         details: dict[str, Any] | None = None,
         close: Callable[[], None] | None = None,
+        region: ReadRegion | None = None,
     ) -> None:
         depth, height, width = (int(n) for n in shape)
         self.shape: tuple[int, int, int] = (depth, height, width)
@@ -84,6 +91,7 @@ class Stack:
         self.details = details or {}
         self._read = read
         self._close = close
+        self._region = region
         self._lock = threading.Lock()
         if self.dtype.name not in SUPPORTED:
             raise StackError(
@@ -140,8 +148,15 @@ class Stack:
 
             def read(z: int) -> NDArray[Any]:
                 return _computed(array[...])
+
+            def region(z: int, rows: slice, columns: slice) -> NDArray[Any]:
+                return _computed(array[rows, columns])
         else:
             shape = array.shape
+
+            def region(z: int, rows: slice, columns: slice) -> NDArray[Any]:
+                return _computed(array[z, rows, columns])
+
             depth = _chunk_depth(array)
             row = int(np.prod(shape[1:])) * array.dtype.itemsize
             if depth > 1 and depth * row <= _BLOCK_LIMIT:
@@ -162,6 +177,7 @@ class Stack:
             voxel_size=voxel_size,
             chunks=_plain_chunks(chunks),
             details=details,
+            region=region,
         )
 
     def __len__(self) -> int:
@@ -180,13 +196,69 @@ class Stack:
         StackError
             If it cannot be read.
         """
+        index = self._index(z)
+
+        def read() -> NDArray[Any]:
+            # Readers of whole slices share a file or keep the last block: one at a time.
+            with self._lock:
+                return np.array(self._read(index), dtype=self.dtype)
+
+        return self._checked(read, index, self.shape[1:])
+
+    def read(self, z: int, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a part of slice `z` as a new array; several threads may call it at once.
+
+        From a zarr only the chunks are read that the part touches, from an
+        uncompressed TIFF or a ``.npy`` file only its rows, from a compressed
+        TIFF or an image file the slice.
+
+        Parameters
+        ----------
+        z : int
+            The slice.
+        rows, columns : slice
+            The part: ``slice(first, last + 1)`` in pixels, cut to the slice as
+            NumPy does; without a step.
+
+        Returns
+        -------
+        ndarray, (rows, columns)
+            In the dtype of the stack.
+
+        Raises
+        ------
+        IndexError
+            If there is no such slice.
+        InputError
+            If a step is asked for, or no pixel.
+        StackError
+            If it cannot be read.
+        """
+        index = self._index(z)
+        top, bottom = _bounds(rows, self.shape[1])
+        left, right = _bounds(columns, self.shape[2])
+        part = (slice(top, bottom), slice(left, right))
+        region = self._region
+        if region is None:
+            return np.array(self[index][part])
+        return self._checked(
+            lambda: np.array(region(index, *part), dtype=self.dtype),
+            index,
+            (bottom - top, right - left),
+        )
+
+    def _index(self, z: int) -> int:
         index = int(z)
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.name} has {len(self)} slices: there is no slice {index}.")
-        index %= len(self)
+        return index % len(self)
+
+    def _checked(
+        self, read: Callable[[], NDArray[Any]], index: int, shape: tuple[int, int]
+    ) -> NDArray[Any]:
+        """Return what `read` gives; every failure names the slice."""
         try:
-            with self._lock:
-                array = np.array(self._read(index), dtype=self.dtype)
+            array = read()
         except (SffError, MemoryError):
             raise
         except Exception as error:  # decoders of damaged files raise whatever they like
@@ -195,10 +267,10 @@ class Stack:
                 f"Slice {index} of {self.path or self.name} cannot be read: the file is damaged, "
                 f"truncated or no longer there ({(reason or [type(error).__name__])[0]})."
             ) from error
-        if array.shape != self.shape[1:]:
+        if array.shape != shape:
             raise StackError(
                 f"Slice {index} of {self.path or self.name} has shape {array.shape}, "
-                f"but the stack has slices of {self.shape[1:]}."
+                f"but {shape} was expected."
             )
         return array
 
@@ -260,6 +332,16 @@ def parse_slices(text: str | None, count: int) -> list[int]:
             )
         chosen.update(range(first, last + 1))
     return sorted(chosen)
+
+
+def _bounds(part: slice, size: int) -> tuple[int, int]:
+    """Return where a part of an axis of `size` begins and ends, in pixels."""
+    first, end, step = part.indices(size)
+    if step != 1:
+        raise InputError(f"A part of a slice is read without a step: {part} has one.")
+    if end <= first:
+        raise InputError(f"There is no pixel in {part} of an axis of {size} pixels.")
+    return first, end
 
 
 class _BlockReader:

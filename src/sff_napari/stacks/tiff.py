@@ -69,6 +69,7 @@ def _stack_of(file: tifffile.TiffFile, path: Path, select: Mapping[str, int]) ->
     chosen = choose_axes(axes, series.shape, select, path)
     offset = series.dataoffset
     mapped = offset is not None and series.dtype is not None
+    region = None
     if mapped:
         data = np.memmap(
             path,
@@ -78,6 +79,7 @@ def _stack_of(file: tifffile.TiffFile, path: Path, select: Mapping[str, int]) ->
             shape=series.shape,
         )
         read = chosen.reader(data.__getitem__)
+        region = chosen.region_reader(data.__getitem__)
     else:
         outer = series.shape[: len(series.shape) - page.ndim]
         pages = series.pages
@@ -108,6 +110,7 @@ def _stack_of(file: tifffile.TiffFile, path: Path, select: Mapping[str, int]) ->
             **chosen.details,
         },
         close=file.close,
+        region=region,
     )
 
 

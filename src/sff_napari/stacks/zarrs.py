@@ -165,6 +165,7 @@ def _stack_of(
             voxel_size=size,
             chunks=tuple(array.chunks),
             details=dict(chosen.details),
+            region=chosen.region_reader(load),
         )
     if array.shards is not None:
         stack.details["shards"] = "x".join(map(str, array.shards))
