@@ -1,8 +1,10 @@
-"""Moving the slice slider with 500 fold lines and 50 restored slices, against without the plugin.
+"""The viewer: moving the slice slider, and the live preview.  Needs a display, or xvfb-run.
 
-Run: ``python benchmarks/viewer.py`` (needs a display, or xvfb-run).  Prints the median time
-from a new slider position to the drawn picture, for an image alone, for an image under an
-empty Shapes layer of napari's own, and with the plugin at work; and the ratios.
+``python benchmarks/viewer.py``       slider with 500 fold lines and 50 restored slices: median
+                                      time from a new position to the drawn picture, for an image
+                                      alone, under an empty Shapes layer of napari's own, and with
+                                      the plugin at work; and the ratios
+``python benchmarks/viewer.py live``  from a dragged line to the drawn preview, at 1024 and 2048 px
 """
 
 from __future__ import annotations
@@ -83,14 +85,84 @@ def fill(controller: Any, rng: np.random.Generator) -> None:
     controller.results_changed.emit()
 
 
+def live(side: int, drags: int) -> tuple[list[float], list[float]]:
+    """Return seconds a preview took in the worker, and until it was drawn, for each drag step."""
+    import napari
+
+    from sff_napari import Fold, simulate_fold
+    from sff_napari.napari_plugin import compat
+    from sff_napari.napari_plugin.restoration_widget import RestorationWidget
+    from sff_napari.sessions import FoldRecord
+    from sff_napari.simulation import neuropil
+
+    stack = np.tile(neuropil((3, 1024, 1024), seed=1), (1, side // 1024, side // 1024))
+    fold = Fold([(0.0, side * 0.49), (side * 0.5, side * 0.53), (side - 1.0, side * 0.47)], 8.0)
+    stack[1] = simulate_fold(stack[1], fold, 30.0, 0.02).damaged
+    viewer = napari.Viewer()
+    viewer.window._qt_window.setGeometry(0, 0, 1200, 800)
+    viewer.add_image(stack, contrast_limits=(0, 255))
+    panel = RestorationWidget(viewer)
+    viewer.window.add_dock_widget(panel)
+    while panel.controller.machine is None or panel.controller.keeper.sidecar is None:
+        settle(0.1)
+    panel.controller.go_to((1,))
+    panel.controller.lines.put([FoldRecord.of(fold, (1,))])
+    panel.restore.live.setChecked(True)
+    layer = panel.controller.lines.layer
+    settle(1)
+    drawn = [0.0]
+    canvas = viewer.window._qt_viewer.canvas._scene_canvas
+    canvas.events.draw.connect(lambda _: drawn.append(time.perf_counter()), position="last")
+    worked, shown, ready = panel.live.seconds, [], 0.0
+    for step in range(drags + 2):
+        points = layer.data[0].copy()
+        points[0, 2] += 4 * (-1) ** step
+        compat.set_vertices(layer, 0, points)
+        before, begun = len(worked), time.perf_counter()
+        panel.live.request(layer)
+        while len(worked) == before or drawn[-1] < ready:
+            settle(0.002)
+            if len(worked) == before:
+                ready = time.perf_counter()
+        shown.append(drawn[-1] - begun)
+    panel.shut_down()
+    viewer.close()
+    # The first ones read and reduce the slices, and wake up PyTorch.
+    return worked[2:], shown[2:]
+
+
+def previews(drags: int, as_json: bool) -> None:
+    """Measure the live preview and print."""
+    for side in (1024, 2048):
+        worked, shown = live(side, drags)
+        result = {
+            "side": side,
+            "preview_ms": round(statistics.median(worked) * 1000),
+            "drag_to_picture_ms": round(statistics.median(shown) * 1000),
+            "worst_drag_to_picture_ms": round(max(shown) * 1000),
+        }
+        if as_json:
+            print(json.dumps(result))
+        else:
+            print(
+                f"Live preview at {side} px, medians: {result['preview_ms']} ms to compute, "
+                f"{result['drag_to_picture_ms']} ms from drag to picture "
+                f"(worst of {len(shown)}: {result['worst_drag_to_picture_ms']} ms)"
+            )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("slider", "live"), default="slider")
     parser.add_argument("--moves", type=int, default=12, help="moves in a block")
     parser.add_argument("--blocks", type=int, default=6, help="blocks for each viewer")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
     os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp()  # sessions of a benchmark are nobody's work
+    if chosen.what == "live":
+        previews(20, chosen.json)
+        return
     import napari
 
     from sff_napari.napari_plugin.restoration_widget import RestorationWidget

@@ -17,12 +17,12 @@ from qtpy.QtWidgets import (
 )
 
 from sff_napari.errors import InputError
-from sff_napari.napari_plugin.live import SIDE
 from sff_napari.napari_plugin.menus import new_fold_lines
 from sff_napari.napari_plugin.reader import get_reader
 from sff_napari.napari_plugin.sample import TRUTH, folded_stack
 from sff_napari.napari_plugin.simulate_widget import SimulateWidget
 from sff_napari.napari_plugin.writer import write_fold_lines
+from sff_napari.restoration.preview import SIDE
 from sff_napari.stacks import read_folds
 
 DAMAGED = 2

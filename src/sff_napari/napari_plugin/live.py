@@ -18,59 +18,42 @@ from sff_napari.sessions import FoldRecord, Index, choose_neighbours
 if TYPE_CHECKING:
     from sff_napari.folds import Fold
     from sff_napari.napari_plugin.controller import Controller
+    from sff_napari.restoration.preview import Preview, Previewer
 
-SIDE = 208
-"""Longer side of the reduced slice, in pixels."""
-_PAUSE_MS = 60
-_STILL = 0.75
-"""Displacements below this many reduced pixels are not worth the loss of resolution."""
+_PAUSE_MS = 40
+"""Least time between two previews."""
 
 
 class Reduced:
-    """Slices at reduced resolution, read once in the worker and kept while they are needed."""
+    """What stays the same while a line of one slice is dragged, made once in the worker."""
 
-    def __init__(self, read: Any, factor: int) -> None:
+    def __init__(self, read: Any) -> None:
         self._read = read
-        self.factor = factor
-        self._planes: dict[Index, NDArray[Any]] = {}
+        self._key: tuple[Any, ...] = ()
+        self._previewer: Previewer | None = None
 
-    def __call__(self, index: Index) -> NDArray[Any]:
-        """Return a slice at reduced resolution."""
-        if index not in self._planes:
-            if len(self._planes) > 6:
-                self._planes.clear()
-            plane = self._read(index)
-            f = self.factor
-            height, width = plane.shape[0] // f * f, plane.shape[1] // f * f
-            blocks = plane[:height, :width].reshape(height // f, f, width // f, f)
-            mean = blocks.mean(axis=(1, 3))
-            if plane.dtype.kind in "ui":
-                mean = np.rint(mean)
-            self._planes[index] = mean.astype(plane.dtype)
-        return self._planes[index]
+    def preview(
+        self,
+        index: Index,
+        beside: tuple[Index | None, Index | None],
+        folds: list[Fold],
+        device: str,
+        channel: Channel,
+    ) -> tuple[Preview, float]:
+        """Restore a reduced slice; return it, NaN away from the fold, and the seconds it took."""
+        from sff_napari.restoration.preview import Previewer
 
-
-def preview(
-    slices: Reduced,
-    index: Index,
-    beside: tuple[Index | None, Index | None],
-    folds: list[Fold],
-    arguments: dict[str, Any],
-    channel: Channel,
-) -> tuple[NDArray[Any], float]:
-    """Restore a reduced slice; return it, NaN away from the fold, and the seconds it took."""
-    from sff_napari import restore
-
-    begun = time.perf_counter()
-    small = [fold.scaled(1 / slices.factor) for fold in folds]
-    previous, following = (None if i is None else slices(i) for i in beside)
-    result = restore(
-        previous, slices(index), following, small, cancelled=channel.cancelled, **arguments
-    )
-    # Where the fold moves nothing the full resolution below shows through.
-    still = np.hypot(*np.nan_to_num(result.flow)) < _STILL
-    plane = np.where(still & (result.synthesised < 0.05), np.nan, result.restored)
-    return plane.astype(np.float32), time.perf_counter() - begun
+        begun = time.perf_counter()
+        key = (index, beside, device)
+        previewer = self._previewer
+        if previewer is None or key != self._key or not previewer.fits(folds):
+            previous, following = (None if i is None else self._read(i) for i in beside)
+            channel.check()
+            damaged = self._read(index)
+            previewer = Previewer(previous, damaged, following, folds, device=device)
+            self._previewer, self._key = previewer, key
+        result = previewer(folds, cancelled=channel.cancelled)
+        return result, time.perf_counter() - begun
 
 
 class LivePreview(QObject):
@@ -84,6 +67,7 @@ class LivePreview(QObject):
         self.on = False
         self.seconds: list[float] = []
         self._layer: Any = None
+        self._factor = 1
         self._shown: tuple[Index, NDArray[Any]] | None = None
         self._slices: Reduced | None = None
         self._job: Job | None = None
@@ -148,8 +132,7 @@ class LivePreview(QObject):
         if not folds:
             return
         if self._slices is None:
-            factor = max(1, round(max(source.plane) / SIDE))
-            self._slices = Reduced(source.read, factor)
+            self._slices = Reduced(source.read)
         slices = self._slices
         chosen = choose_neighbours(
             index,
@@ -159,15 +142,9 @@ class LivePreview(QObject):
             skip_damaged=controller.form.skip_damaged,
         )
         beside = (chosen.previous, chosen.following)
-        arguments = {
-            key: value
-            for key, value in controller.form.as_restore_arguments().items()
-            if key not in ("tile", "cover")
-        }
-        # Motion is hard to see at this size and takes a third of the time.
-        arguments.setdefault("interpolation", "mean")
+        device = controller.form.device
         job = Job(
-            lambda channel: preview(slices, index, beside, folds, arguments, channel),
+            lambda channel: slices.preview(index, beside, folds, device, channel),
             lambda: controller.source is source and source.is_current(controller.viewer),
         )
         self._job = job
@@ -179,28 +156,28 @@ class LivePreview(QObject):
     def _done(self) -> None:
         self._job = None
 
-    def _show(self, index: Index, result: tuple[NDArray[Any], float]) -> None:
-        plane, seconds = result
+    def _show(self, index: Index, result: tuple[Preview, float]) -> None:
+        made, seconds = result
         self.seconds.append(seconds)
-        self._shown = (index, plane)
+        self._shown = (index, made.image)
+        if self._layer is not None and made.factor != self._factor:
+            self._remove()
         layer = self._layer
-        viewer = self.controller.viewer
-        if layer is None or layer not in viewer.layers:
-            self._add(plane)
+        if layer is None or layer not in self.controller.viewer.layers:
+            self._add(made)
         else:
             layer.visible = True
             layer.refresh(extent=False)
         self.controller.status.emit(f"Preview in {seconds * 1000:.0f} ms; release, then restore.")
 
-    def _add(self, plane: NDArray[Any]) -> None:
+    def _add(self, made: Preview) -> None:
         from napari.layers import Image
 
         from sff_napari.napari_plugin.results import MARK
 
         source = self.controller.source
         assert source is not None
-        assert self._slices is not None
-        factor = self._slices.factor
+        factor = self._factor = made.factor
         alike = source.alike()
         scale = np.array(alike["scale"], dtype=float)
         shift = np.zeros_like(scale)
@@ -208,7 +185,7 @@ class LivePreview(QObject):
         scale[-2:] *= factor
         alike |= {"scale": scale, "translate": np.asarray(alike["translate"]) + shift}
         stack = PatchedStack(
-            (*source.shape[:-2], *plane.shape),
+            (*source.shape[:-2], *made.image.shape),
             np.float32,
             lambda i: None if self._shown is None or self._shown[0] != i else self._shown[1],
             fill=np.nan,
@@ -231,8 +208,11 @@ class LivePreview(QObject):
 
     def hide(self) -> None:
         """Take the preview away."""
-        layer, self._layer = self._layer, None
         self._shown = None
+        self._remove()
+
+    def _remove(self) -> None:
+        layer, self._layer = self._layer, None
         if layer is not None and layer in self.controller.viewer.layers:
             self.controller.viewer.layers.remove(layer)
 
