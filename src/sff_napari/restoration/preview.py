@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,13 +140,17 @@ class Previewer:
         Cancelled
             If `cancelled` returned True.
         """
+        with _one_thread(self.device):
+            return self._restored(folds, Reporter(None, cancelled))
+
+    def _restored(self, folds: Sequence[Fold], reporter: Reporter) -> Preview:
         f = self.factor
         rows, columns = _crop(folds, self.shape, f)
         origin = (rows.start * f, columns.start * f)
         moved = [_shifted(fold, origin) for fold in folds]
         size = (rows.stop - rows.start, columns.stop - columns.start)
         known = self._known(folds, (rows.start, columns.start), size)
-        unfolding = self._fit(moved, rows, columns, known, Reporter(None, cancelled))
+        unfolding = self._fit(moved, rows, columns, known, reporter)
         flow, hidden = unfolding.on_grid(size, ((f - 1) / 2, (f - 1) / 2), float(f))
         flow = flow / f
         y = torch.arange(rows.start, rows.stop, device=self.device)[:, None] + flow[0]
@@ -227,6 +232,20 @@ class Previewer:
             drifts = torch.zeros((len(there), 2, 3), device=self.device)
             fitted.append(FittedFold(fold, curve, law, drifts, False, fits[0].score))
         return LawUnfolding(fitted, _COVER)
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """Compute in this thread alone: for many small steps, waiting for others costs more."""
+    count = torch.get_num_threads()
+    if device.type != "cpu" or count == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
 
 
 def _nearest_only(here: Features, folds: Sequence[Fold], index: int) -> Features:
