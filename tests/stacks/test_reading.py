@@ -233,29 +233,8 @@ def test_plain_zarr_group(tmp_path: Path, volume: NDArray[Any]) -> None:
     check(open_stack(tmp_path / "a.zarr" / "raw"), volume)
 
 
-def ome_zarr(path: Path, volume: NDArray[Any], version: str, axes: str, unit: str) -> None:
-    group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
-    group.create_array("fine", data=volume)
-    group.create_array("coarse", data=volume[..., ::2, ::2])
-    scale = [{"z": 0.05, "y": 0.004, "x": 0.004}.get(axis, 1.0) for axis in axes]
-    image = {
-        "axes": [
-            {"name": axis, "type": "space", "unit": unit} if axis in "zyx" else {"name": axis}
-            for axis in axes
-        ],
-        "datasets": [
-            {"path": name, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
-            for name in ("fine", "coarse")
-        ],
-    }
-    if version == "0.4":
-        group.attrs["multiscales"] = [{"version": "0.4", **image}]
-    else:
-        group.attrs["ome"] = {"version": version, "multiscales": [image]}
-
-
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_ome_zarr(tmp_path: Path, volume: NDArray[Any], version: str) -> None:
+def test_ome_zarr(tmp_path: Path, volume: NDArray[Any], version: str, ome_zarr: Any) -> None:
     ome_zarr(tmp_path / "a.zarr", volume, version, "zyx", "micrometer")
     stack = open_stack(tmp_path / "a.zarr")
     check(stack, volume)
@@ -263,7 +242,9 @@ def test_ome_zarr(tmp_path: Path, volume: NDArray[Any], version: str) -> None:
     assert stack.kind.startswith(f"OME-Zarr {version}")
 
 
-def test_ome_zarr_with_channels_and_times(tmp_path: Path, volume: NDArray[Any]) -> None:
+def test_ome_zarr_with_channels_and_times(
+    tmp_path: Path, volume: NDArray[Any], ome_zarr: Any
+) -> None:
     five = np.stack([volume, 255 - volume])[None]
     ome_zarr(tmp_path / "a.zarr", five, "0.5", "tczyx", "micrometer")
     stack = open_stack(tmp_path / "a.zarr")
@@ -272,7 +253,7 @@ def test_ome_zarr_with_channels_and_times(tmp_path: Path, volume: NDArray[Any]) 
     check(open_stack(tmp_path / "a.zarr", {"c": 1}), 255 - volume)
 
 
-def test_damaged_zarr(tmp_path: Path, volume: NDArray[Any]) -> None:
+def test_damaged_zarr(tmp_path: Path, volume: NDArray[Any], ome_zarr: Any) -> None:
     ome_zarr(tmp_path / "a.zarr", volume, "0.5", "zyx", "micrometer")
     metadata = tmp_path / "a.zarr" / "fine" / "zarr.json"
     metadata.write_text("{")

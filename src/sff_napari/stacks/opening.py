@@ -1,17 +1,23 @@
-"""Opening whatever a path names."""
+"""Opening whatever a path or an address names."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 
 from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
-from sff_napari.stacks import images, tiff, zarrs
+from sff_napari.stacks import images, n5, precomputed, tiff, zarrs
+from sff_napari.stacks.places import Place, checked_address, is_address, shown
 from sff_napari.stacks.stack import Stack
+
+_PREFIXES = ("precomputed", "n5", "zarr", "zarr2", "zarr3")
+"""How Neuroglancer writes what lies at an address: ``precomputed://gs://bucket/volume``."""
 
 
 def open_stack(path: str | os.PathLike[str], select: Mapping[str, int] | None = None) -> Stack:
@@ -19,9 +25,11 @@ def open_stack(path: str | os.PathLike[str], select: Mapping[str, int] | None = 
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or str
         A TIFF file (one page a slice), a folder of equally sized grey images,
-        a zarr array or OME-Zarr group, a ``.npy`` file, or a single image.
+        a zarr array or OME-Zarr group, an N5 dataset or group, a Neuroglancer
+        precomputed volume, a ``.npy`` file, or a single image; or the address
+        ``http(s)://``, ``s3://`` or ``gs://`` of a zarr, N5 or precomputed volume.
     select : mapping of str to int, optional
         Index on axes other than z, y and x, e.g. ``{"c": 1}`` for the second
         channel of a TIFF or zarr; the first where not given.
@@ -36,8 +44,8 @@ def open_stack(path: str | os.PathLike[str], select: Mapping[str, int] | None = 
     StackError
         If there is nothing at `path`, or it cannot be used, and why.
     """
-    if "://" in os.fspath(path):
-        raise StackError(f"{path} is an address: download the stack, or mount it as a folder.")
+    if is_address(path):
+        return _open_address(os.fspath(path), select)
     place = Path(path).expanduser()
     try:
         exists, is_folder = place.exists(), place.is_dir()
@@ -45,13 +53,34 @@ def open_stack(path: str | os.PathLike[str], select: Mapping[str, int] | None = 
         raise explain(error, place, "read") from error
     if not exists:
         raise StackError(f"There is nothing at {place}: check the path.")
-    suffix = place.suffix.lower()
     if is_folder:
-        if zarrs.is_zarr(place):
-            return zarrs.open_zarr(place, select)
-        if suffix == ".zarr":
-            raise StackError(f"{place} is a damaged zarr: it has no metadata.")
-        return images.open_folder(place)
+        return _open_folder(place, select)
+    return _open_file(place, select)
+
+
+def _open_folder(place: Path, select: Mapping[str, int] | None) -> Stack:
+    if zarrs.is_zarr(place):
+        return zarrs.open_zarr(place, select)
+    if place.suffix.lower() == ".zarr":
+        raise StackError(f"{place} is a damaged zarr: it has no metadata.")
+    try:
+        found = _open_other(place, select)
+    except OSError as error:
+        raise explain(error, place, "read") from error
+    return images.open_folder(place) if found is None else found
+
+
+def _open_other(place: Place, select: Mapping[str, int] | None) -> Stack | None:
+    """Return the precomputed volume or N5 at a place, None if it is neither."""
+    info = precomputed.info_of(place)
+    if info is not None:
+        return precomputed.open_precomputed(place, info, select)
+    attributes = n5.attributes_of(place)
+    return None if attributes is None else n5.open_n5(place, attributes, select)
+
+
+def _open_file(place: Path, select: Mapping[str, int] | None) -> Stack:
+    suffix = place.suffix.lower()
     try:
         with place.open("rb") as file:
             file.read(1)
@@ -66,8 +95,34 @@ def open_stack(path: str | os.PathLike[str], select: Mapping[str, int] | None = 
     if suffix == ".npy":
         return _open_npy(place)
     raise StackError(
-        f"{place} is no stack that can be read: use TIFF, zarr, a folder of images, or .npy."
+        f"{place} is no stack that can be read: use TIFF, zarr, N5, precomputed, "
+        "a folder of images, or .npy."
     )
+
+
+def _open_address(address: str, select: Mapping[str, int] | None) -> Stack:
+    prefix, _, rest = address.partition("://")
+    named = prefix.lower() in _PREFIXES
+    if named:
+        address = rest
+        if not is_address(address):
+            raise StackError(f"{prefix}:// must be followed by an address such as https://...")
+    if address.lower().startswith("file://"):
+        return open_stack(url2pathname(urlsplit(address).path), select)
+    place = checked_address(address)
+    if not named or prefix.lower().startswith("zarr"):
+        node = zarrs.find_node(place)
+        if node is not None:
+            return zarrs.open_zarr(place, select, node)
+        if named:
+            raise StackError(f"There is no zarr at {shown(place)}: check the address.")
+    found = _open_other(place, select)
+    if found is None:
+        raise StackError(
+            f"There is no zarr, N5 or precomputed volume at {shown(place)}: check the address, "
+            "or download the stack if it is of another kind."
+        )
+    return found
 
 
 def _open_npy(path: Path) -> Stack:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import InputError, SffError, StackError
+from sff_napari.stacks.places import shown
+from sff_napari.stacks.pyramids import Level
 
 VoxelSize = tuple[float, float, float]
 """Size (z, y, x) of a voxel in nm."""
@@ -52,6 +54,13 @@ class Stack:
         Further facts worth showing, plain JSON types.
     close : callable, optional
         Releases what `read` holds open.
+    location : str, optional
+        The path or address that `open_stack` opens again, in another process
+        for example; `path` where not given.
+    levels : callable, optional
+        Returns the coarser levels; called when they are asked for.
+    source : zarr.Array, optional
+        The array that is read, where the stack is stored as one.
     region : callable, optional
         ``region(z, rows, columns)`` returns a part of slice z and reads little
         more than it; called by several threads at once.
@@ -77,6 +86,9 @@ class Stack:
         details: dict[str, Any] | None = None,
         close: Callable[[], None] | None = None,
         region: ReadRegion | None = None,
+        location: str | None = None,
+        levels: Callable[[], tuple[Level, ...]] | None = None,
+        source: Any = None,
     ) -> None:
         depth, height, width = (int(n) for n in shape)
         self.shape: tuple[int, int, int] = (depth, height, width)
@@ -92,26 +104,23 @@ class Stack:
         self._read = read
         self._close = close
         self._region = region
+        self._levels = levels
+        self._coarser: tuple[Level, ...] | None = None
+        self.location = location if location is not None or path is None else str(path)
+        self.source = source
+        self._called = name if self.location is None else shown(self.location)
         self._lock = threading.Lock()
         if self.dtype.name not in SUPPORTED:
             raise StackError(
-                f"{path or name} has dtype {self.dtype.name}, which is not supported: "
+                f"{self._called} has dtype {self.dtype.name}, which is not supported: "
                 f"convert it to one of {', '.join(SUPPORTED)}."
             )
         if min(self.shape) < 1:
-            raise StackError(f"{path or name} has no pixels (shape {self.shape}).")
+            raise StackError(f"{self._called} has no pixels (shape {self.shape}).")
 
     @classmethod
     def from_array(
-        cls,
-        array: Any,
-        *,
-        name: str = "array",
-        kind: str = "array",
-        path: Path | None = None,
-        axes: str | None = None,
-        voxel_size: VoxelSize | None = None,
-        details: dict[str, Any] | None = None,
+        cls, array: Any, *, name: str = "array", kind: str = "array", **about: Any
     ) -> Stack:
         """Return a stack that reads from an array.
 
@@ -121,14 +130,8 @@ class Stack:
             NumPy, dask or zarr array; dask and zarr are read slice by slice.
         name, kind : str
             See `Stack`.
-        path : Path, optional
-            Where the array lies.
-        axes : str, optional
-            Axes as stored.
-        voxel_size : (z, y, x), optional
-            In nm.
-        details : dict, optional
-            See `Stack`.
+        **about : any
+            Further parameters of `Stack`: ``path``, ``axes``, ``voxel_size``, ...
 
         Raises
         ------
@@ -137,47 +140,24 @@ class Stack:
         """
         if not hasattr(array, "shape") or not hasattr(array, "dtype"):
             array = np.asarray(array)
-        if len(array.shape) not in (2, 3):
+        dimensions = len(array.shape)
+        if dimensions not in (2, 3):
+            called = about.get("location") or about.get("path") or name
             raise StackError(
-                f"{path or name} has {len(array.shape)} dimensions: "
+                f"{shown(called)} has {dimensions} dimensions: "
                 "a stack has (Z, Y, X), a single slice (Y, X)."
             )
-        chunks = getattr(array, "chunks", None)
-        if len(array.shape) == 2:
-            shape = (1, *array.shape)
-
-            def read(z: int) -> NDArray[Any]:
-                return _computed(array[...])
-
-            def region(z: int, rows: slice, columns: slice) -> NDArray[Any]:
-                return _computed(array[rows, columns])
-        else:
-            shape = array.shape
-
-            def region(z: int, rows: slice, columns: slice) -> NDArray[Any]:
-                return _computed(array[z, rows, columns])
-
-            depth = _chunk_depth(array)
-            row = int(np.prod(shape[1:])) * array.dtype.itemsize
-            if depth > 1 and depth * row <= _BLOCK_LIMIT:
-                read = _BlockReader(array, depth)
-            else:
-
-                def read(z: int) -> NDArray[Any]:
-                    return _computed(array[z])
-
+        about.setdefault("axes", "zyx"[-dimensions:])
+        about.setdefault("chunks", _plain_chunks(getattr(array, "chunks", None)))
+        shape = (1,) * (3 - dimensions) + tuple(array.shape)
         return cls(
-            read,
+            _slice_reader(array),
             shape,
             array.dtype,
             kind=kind,
             name=name,
-            path=path,
-            axes=axes or "zyx"[-len(array.shape) :],
-            voxel_size=voxel_size,
-            chunks=_plain_chunks(chunks),
-            details=details,
-            region=region,
+            region=_region_reader(array),
+            **about,
         )
 
     def __len__(self) -> int:
@@ -264,12 +244,12 @@ class Stack:
         except Exception as error:  # decoders of damaged files raise whatever they like
             reason = str(error).strip().splitlines()
             raise StackError(
-                f"Slice {index} of {self.path or self.name} cannot be read: the file is damaged, "
+                f"Slice {index} of {self._called} cannot be read: the file is damaged, "
                 f"truncated or no longer there ({(reason or [type(error).__name__])[0]})."
             ) from error
         if array.shape != shape:
             raise StackError(
-                f"Slice {index} of {self.path or self.name} has shape {array.shape}, "
+                f"Slice {index} of {self._called} has shape {array.shape}, "
                 f"but {shape} was expected."
             )
         return array
@@ -288,6 +268,13 @@ class Stack:
         if self._close is not None:
             self._close()
 
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Coarser versions of the stack, the finer ones first; none where it has no pyramid."""
+        if self._coarser is None:
+            self._coarser = () if self._levels is None else self._levels()
+        return self._coarser
+
     def parse_slices(self, text: str | None) -> list[int]:
         """Return the slices that a text such as ``"3,7-9"`` names; all without a text.
 
@@ -297,6 +284,22 @@ class Stack:
             If the text cannot be read or names a slice that does not exist.
         """
         return parse_slices(text, len(self))
+
+
+def _region_reader(array: Any) -> ReadRegion:
+    if len(array.shape) == 2:
+        return lambda z, rows, columns: _computed(array[rows, columns])
+    return lambda z, rows, columns: _computed(array[z, rows, columns])
+
+
+def _slice_reader(array: Any) -> Callable[[int], NDArray[Any]]:
+    if len(array.shape) == 2:
+        return lambda z: _computed(array[...])
+    depth = _chunk_depth(array)
+    size = int(np.prod(array.shape[1:])) * array.dtype.itemsize
+    if depth > 1 and depth * size <= _BLOCK_LIMIT:
+        return _BlockReader(array, depth)
+    return lambda z: _computed(array[z])
 
 
 def parse_slices(text: str | None, count: int) -> list[int]:

@@ -1,18 +1,23 @@
-"""Stacks in zarr arrays and OME-Zarr groups, formats 2 and 3."""
+"""Stacks in zarr arrays and OME-Zarr groups, formats 2 and 3, here or at an address."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.storage import FsspecStore
 
 from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
+from sff_napari.stacks import multiscale
 from sff_napari.stacks.axes import choose_axes
+from sff_napari.stacks.codecs import check_codecs, storage_facts
+from sff_napari.stacks.places import Place, below, explain_remote, name_of, shown, store_options
+from sff_napari.stacks.pyramids import coarser_levels
 from sff_napari.stacks.stack import Stack, VoxelSize
 from sff_napari.stacks.units import voxel_size
 
@@ -24,76 +29,115 @@ def is_zarr(path: Path) -> bool:
     return any((path / marker).is_file() for marker in _MARKERS)
 
 
-def open_zarr(path: Path, select: Mapping[str, int] | None = None) -> Stack:
+def open_zarr(
+    place: Place,
+    select: Mapping[str, int] | None = None,
+    node: zarr.Array | zarr.Group | None = None,
+) -> Stack:
     """Return the stack in a zarr array, or at the finest level of an OME-Zarr group.
 
     Parameters
     ----------
-    path : Path
-        Folder of a zarr array or group, format 2 or 3; OME-Zarr 0.4 or 0.5.
+    place : Path or str
+        Folder, or checked address, of a zarr array or group, format 2 or 3;
+        OME-Zarr 0.4 or 0.5.
     select : mapping of str to int, optional
         Index on each further axis, e.g. ``{"c": 1}``; 0 where not given.
+    node : zarr.Array or zarr.Group, optional
+        What lies there, if it has been opened already.
 
     Raises
     ------
     StackError
-        If it is damaged, holds no image or several, or has an unsupported dtype.
+        If it is damaged, holds no image or several, has an unsupported dtype,
+        or was stored with a codec that could run code.
     """
-    try:
-        node = zarr.open(path, mode="r")
-    except OSError as error:
-        raise explain(error, path, "read") from error
-    except Exception as error:  # damaged metadata makes the parser raise anything
-        raise StackError(f"{path} is a damaged zarr: its metadata cannot be read.") from error
+    node = open_node(place) if node is None else node
     if isinstance(node, zarr.Array):
-        return _stack_of(node, path, None, "zarr", _size_of_plain(node), select or {})
+        return _stack_of(node, place, None, "zarr", _size_of_plain(node), select or {})
     attributes = dict(node.attrs)
-    ome = attributes.get("ome", attributes)
-    if isinstance(ome, dict) and "multiscales" in ome:
-        return _open_multiscale(node, path, ome, select or {})
-    if isinstance(ome, dict) and "bioformats2raw.layout" in ome and (path / "0").is_dir():
-        return open_zarr(path / "0", select)
-    arrays = sorted(name for name, _ in node.arrays())
+    if multiscale.is_image(attributes):
+        return _open_multiscale(node, place, attributes, select or {})
+    if "bioformats2raw.layout" in multiscale.ome_part(attributes) and "0" in node:
+        return open_zarr(below(place, "0"), select)
+    try:
+        arrays = sorted(name for name, _ in node.arrays())
+    except Exception as error:  # web servers cannot list a folder
+        raise StackError(
+            f"{shown(place)} is a zarr group whose arrays cannot be listed: name one of them."
+        ) from error
     if len(arrays) == 1:
-        return open_zarr(path / arrays[0], select)
+        return open_zarr(below(place, arrays[0]), select)
     if not arrays:
-        raise StackError(f"{path} is a zarr group without an image: name the array inside it.")
+        raise StackError(
+            f"{shown(place)} is a zarr group without an image: name the array inside it."
+        )
     raise StackError(
-        f"{path} is a zarr group of {len(arrays)} arrays: "
-        f"name one of them, e.g. {path / arrays[0]}."
+        f"{shown(place)} is a zarr group of {len(arrays)} arrays: "
+        f"name one of them, e.g. {shown(below(place, arrays[0]))}."
     )
 
 
+def open_node(place: Place) -> zarr.Array | zarr.Group:
+    """Return the zarr array or group at a place, for reading.
+
+    Raises
+    ------
+    StackError
+        If there is none, or its metadata cannot be read.
+    """
+    try:
+        if isinstance(place, Path):
+            return zarr.open(place, mode="r")
+        store = FsspecStore.from_url(place, storage_options=store_options(place), read_only=True)
+        return zarr.open(store, mode="r")
+    except Exception as error:  # damaged metadata makes the parser raise anything
+        if isinstance(error, OSError) and isinstance(place, Path):
+            raise explain(error, place, "read") from error
+        if isinstance(error, OSError | ImportError) or not isinstance(place, Path):
+            raise explain_remote(error, str(place)) from error
+        raise StackError(f"{place} is a damaged zarr: its metadata cannot be read.") from error
+
+
+def find_node(address: str) -> zarr.Array | zarr.Group | None:
+    """Return the zarr array or group at an address, None if there is none.
+
+    Raises
+    ------
+    StackError
+        If the address cannot be read.
+    """
+    try:
+        return open_node(address)
+    except StackError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+
+
 def _open_multiscale(
-    group: zarr.Group, path: Path, ome: dict[str, Any], select: Mapping[str, int]
+    group: zarr.Group, place: Place, attributes: dict[str, Any], select: Mapping[str, int]
 ) -> Stack:
     try:
-        image = ome["multiscales"][0]
-        version = str(ome.get("version") or image.get("version") or "0.4")
-        finest = image["datasets"][0]
-        array = group[finest["path"]]
-        names, units = _axes_of(image, len(array.shape))
-        scale = [1.0] * len(names)
-        known = False
-        for found in (finest, image):
-            for transform in found.get("coordinateTransformations", []):
-                if transform.get("type") == "scale":
-                    scale = [a * float(b) for a, b in zip(scale, transform["scale"], strict=True)]
-                    known = True
-        levels = len(image["datasets"])
+        first = multiscale.ome_part(attributes)["multiscales"][0]["datasets"][0]["path"]
+        array = _array_in(group, str(first))
+        image = multiscale.parse(attributes, array.ndim)
     except StackError:
         raise
     except Exception as error:  # metadata written by other programs can be wrong in any way
         raise StackError(
-            f"{path} is an OME-Zarr whose metadata cannot be used "
+            f"{shown(place)} is an OME-Zarr whose metadata cannot be used "
             f"({type(error).__name__}: {error})."
         ) from error
-    size = None
-    if known and "z" in names:
-        places = [names.index(axis) for axis in "zyx"]
-        size = voxel_size([scale[i] for i in places], [units[i] for i in places])
-    stack = _stack_of(array, path, "".join(names), f"OME-Zarr {version}", size, select)
-    stack.details["levels"] = levels
+    kind = f"OME-Zarr {image.version}"
+    openers = [
+        _level_opener(group, place, dataset.path, image.axes, kind, select)
+        for dataset in image.datasets[1:]
+    ]
+    stack = _stack_of(
+        array, place, image.axes, kind, image.voxel_size, select, openers, image.datasets[0].path
+    )
+    stack.details["levels"] = len(image.datasets)
     made = group.attrs.get("sff_napari")
     if isinstance(made, dict):
         stack.details["written by"] = made.get("program", "sff-napari")
@@ -102,17 +146,22 @@ def _open_multiscale(
     return stack
 
 
-def _axes_of(image: dict[str, Any], dimensions: int) -> tuple[list[str], list[str | None]]:
-    """Return one lower-case letter and the unit of each axis."""
-    axes = image.get("axes") or list("tczyx"[-dimensions:])
-    names, units = [], []
-    for axis in axes:
-        name = axis["name"] if isinstance(axis, dict) else str(axis)
-        names.append(name.lower()[:1])
-        units.append(axis.get("unit") if isinstance(axis, dict) else None)
-    if len(names) != dimensions or len(set(names)) != dimensions:
-        raise ValueError(f"{len(names)} axes are named for {dimensions} dimensions")
-    return names, units
+def _level_opener(
+    group: zarr.Group,
+    place: Place,
+    path: str,
+    axes: str,
+    kind: str,
+    select: Mapping[str, int],
+) -> Callable[[], Stack]:
+    return lambda: _stack_of(_array_in(group, path), place, axes, kind, None, select, (), path)
+
+
+def _array_in(group: zarr.Group, path: str) -> zarr.Array:
+    node = group[path]
+    if not isinstance(node, zarr.Array):
+        raise TypeError(f"{path} is no array")
+    return node
 
 
 def _size_of_plain(array: zarr.Array) -> VoxelSize | None:
@@ -126,47 +175,54 @@ def _size_of_plain(array: zarr.Array) -> VoxelSize | None:
     return None
 
 
+def _axes_of_plain(array: zarr.Array, place: Place) -> str:
+    dimensions = array.ndim
+    if not 2 <= dimensions <= 5:
+        raise StackError(f"{shown(place)} has {dimensions} dimensions: a stack has (Z, Y, X).")
+    named = getattr(array.metadata, "dimension_names", None)
+    if named and all(named) and len({str(n).lower()[:1] for n in named}) == dimensions:
+        letters = "".join(str(name).lower()[0] for name in named)
+        if "y" in letters and "x" in letters:
+            return letters
+    return "tczyx"[-dimensions:]
+
+
 def _stack_of(
     array: zarr.Array,
-    path: Path,
+    place: Place,
     axes: str | None,
     kind: str,
     size: VoxelSize | None,
     select: Mapping[str, int],
+    openers: list[Callable[[], Stack]] | tuple[()] = (),
+    inside: str = "",
 ) -> Stack:
-    dimensions = len(array.shape)
-    if axes is None:
-        if not 2 <= dimensions <= 5:
-            raise StackError(f"{path} has {dimensions} dimensions: a stack has (Z, Y, X).")
-        named = getattr(array.metadata, "dimension_names", None)
-        axes = "tczyx"[-dimensions:]
-        if named and all(named) and len({str(n).lower()[:1] for n in named}) == dimensions:
-            letters = "".join(str(name).lower()[0] for name in named)
-            if "y" in letters and "x" in letters:
-                axes = letters
-    kind = f"{kind} (format {array.metadata.zarr_format})"
-    name = path.stem
+    """Return the stack in an array; `inside` is its path within the group at `place`."""
+    check_codecs(array, shown(place))
+    axes = axes or _axes_of_plain(array, place)
+    chosen = choose_axes(axes, array.shape, select, shown(place))
+    about: dict[str, Any] = {
+        "name": name_of(place),
+        "kind": f"{kind} (format {array.metadata.zarr_format})",
+        "path": place if isinstance(place, Path) else None,
+        "location": str(place),
+        "axes": axes,
+        "voxel_size": size,
+        "details": {**storage_facts(array), **chosen.details},
+        "levels": lambda: coarser_levels(chosen.shape, openers),
+        "source": array,
+    }
     if axes in ("zyx", "yx") and not select:
-        stack = Stack.from_array(array, name=name, kind=kind, path=path, axes=axes, voxel_size=size)
-    else:
-        chosen = choose_axes(axes, array.shape, select, path)
+        return Stack.from_array(array, **about)
 
-        def load(index: tuple[Any, ...]) -> NDArray[Any]:
-            return np.asarray(array[index])
+    def load(index: tuple[Any, ...]) -> NDArray[Any]:
+        return np.asarray(array[index])
 
-        stack = Stack(
-            chosen.reader(load),
-            chosen.shape,
-            array.dtype,
-            kind=kind,
-            name=name,
-            path=path,
-            axes=axes,
-            voxel_size=size,
-            chunks=tuple(array.chunks),
-            details=dict(chosen.details),
-            region=chosen.region_reader(load),
-        )
-    if array.shards is not None:
-        stack.details["shards"] = "x".join(map(str, array.shards))
-    return stack
+    return Stack(
+        chosen.reader(load),
+        chosen.shape,
+        array.dtype,
+        chunks=tuple(array.chunks),
+        region=chosen.region_reader(load),
+        **about,
+    )

@@ -1,0 +1,107 @@
+"""Stacks in Neuroglancer's precomputed format, through tensorstore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sff_napari.errors import StackError
+from sff_napari.stacks.axes import choose_axes
+from sff_napari.stacks.places import Place, below, name_of, shown
+from sff_napari.stacks.pyramids import coarser_levels
+from sff_napari.stacks.stack import Stack
+from sff_napari.stacks.tensorstores import Box, read_json
+from sff_napari.stacks.units import voxel_size
+
+KIND = "Neuroglancer precomputed"
+
+
+def info_of(place: Place) -> dict[str, Any] | None:
+    """Return the ``info`` of a precomputed volume; None where there is none.
+
+    Raises
+    ------
+    StackError
+        If it cannot be read.
+    """
+    info = read_json(place, "info", KIND)
+    if info is None or not isinstance(info.get("scales"), list):
+        return None
+    return info
+
+
+def open_precomputed(
+    place: Place, info: Mapping[str, Any], select: Mapping[str, int] | None = None
+) -> Stack:
+    """Return the stack at the finest scale of a precomputed volume.
+
+    Parameters
+    ----------
+    place : Path or str
+        Folder or checked address of the volume.
+    info : mapping
+        What `info_of` returned.
+    select : mapping of str to int, optional
+        ``{"c": 1}`` for the second channel.
+
+    Raises
+    ------
+    StackError
+        If it is damaged, no image, or refers to places outside of itself.
+    """
+    scales = info["scales"]
+    if info.get("type") != "image":
+        raise StackError(
+            f"{shown(place)} is a precomputed volume of type {info.get('type')!r}: "
+            "a stack has the type 'image'."
+        )
+    if not scales or not all(isinstance(scale, dict) for scale in scales):
+        raise StackError(f"{shown(place)} is a damaged precomputed volume: it has no scales.")
+    for scale in scales:
+        below(place, str(scale.get("key", "")))
+    openers = [_opener(place, scales, number, select or {}) for number in range(1, len(scales))]
+    return _stack_of(place, scales, 0, select or {}, openers)
+
+
+def _opener(
+    place: Place, scales: list[dict[str, Any]], number: int, select: Mapping[str, int]
+) -> Callable[[], Stack]:
+    return lambda: _stack_of(place, scales, number, select, [])
+
+
+def _stack_of(
+    place: Place,
+    scales: list[dict[str, Any]],
+    number: int,
+    select: Mapping[str, int],
+    openers: list[Callable[[], Stack]],
+) -> Stack:
+    box = Box(place, "neuroglancer_precomputed", settings={"scale_index": number})
+    scale = scales[number]
+    chosen = choose_axes("xyzc", box.shape, select, shown(place))
+    resolution = scale.get("resolution")
+    known = isinstance(resolution, list) and len(resolution) == 3
+    x, y, z = resolution if isinstance(resolution, list) and known else (None, None, None)
+    details = {
+        "encoding": scale.get("encoding"),
+        "shards": None if box.shards is None else "x".join(map(str, reversed(box.shards[:3]))),
+        "voxel offset (z, y, x)": list(reversed(box.origin[:3])),
+        "levels": len(scales),
+        **chosen.details,
+    }
+    return Stack(
+        chosen.reader(box.__getitem__),
+        chosen.shape,
+        box.dtype,
+        kind=KIND,
+        name=name_of(place),
+        path=place if isinstance(place, Path) else None,
+        location=str(place),
+        axes="xyzc",
+        voxel_size=voxel_size((z, y, x), ("nm",) * 3),
+        chunks=tuple(reversed(box.chunks[:3])),
+        details={key: value for key, value in details.items() if value is not None},
+        region=chosen.region_reader(box.__getitem__),
+        levels=lambda: coarser_levels(chosen.shape, openers),
+    )

@@ -1,0 +1,167 @@
+"""Arrays read through tensorstore: formats that zarr does not read, here or at an address."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sff_napari.errors import StackError
+from sff_napari.stacks.places import Place, below, explain_remote, shown
+
+_CACHE = 256 * 2**20
+"""Chunks kept in memory, in bytes: slices that follow each other share them."""
+_MAX_JSON = 16 * 2**20
+_RETRIES = {"max_retries": 3, "initial_delay": "250ms", "max_delay": "2s"}
+
+
+def need_tensorstore(place: Place, kind: str) -> Any:
+    """Return the module `tensorstore`.
+
+    Raises
+    ------
+    StackError
+        If it is not installed.
+    """
+    try:
+        import tensorstore
+    except ImportError as error:
+        raise StackError(
+            f"Reading {shown(place)} ({kind}) needs tensorstore: install it with "
+            '`pip install "sff-napari[formats]"`.'
+        ) from error
+    return tensorstore
+
+
+def _context(tensorstore: Any) -> Any:
+    limits: dict[str, Any] = {"cache_pool": {"total_bytes_limit": _CACHE}}
+    for protocol in ("http", "gcs", "s3"):
+        limits[f"{protocol}_request_retries"] = _RETRIES
+    return tensorstore.Context(limits)
+
+
+def _kvstore(place: Place) -> dict[str, Any] | str:
+    """Return how tensorstore names a folder."""
+    if isinstance(place, Path):
+        return {"driver": "file", "path": f"{place.absolute().as_posix()}/"}
+    protocol, _, rest = place.partition("://")
+    if protocol == "s3" and os.environ.get("FSSPEC_S3_ANON", "").lower() in ("1", "true", "yes"):
+        bucket, _, path = rest.partition("/")
+        spec: dict[str, Any] = {"driver": "s3", "bucket": bucket, "path": f"{path}/"}
+        return {**spec, "aws_credentials": {"type": "anonymous"}}
+    return f"{'gs' if protocol == 'gcs' else protocol}://{rest}/"
+
+
+def read_json(place: Place, name: str, kind: str) -> dict[str, Any] | None:
+    """Return a small JSON file in the folder at `place`, or None if there is none.
+
+    Parameters
+    ----------
+    place : Path or str
+        The folder.
+    name : str
+        Of the file in it.
+    kind : str
+        What the folder seems to be, for error messages.
+
+    Raises
+    ------
+    StackError
+        If it cannot be read or is not a JSON object.
+    """
+    if isinstance(place, Path):
+        file = place / name
+        if not file.is_file():
+            return None
+        if file.stat().st_size > _MAX_JSON:
+            raise StackError(f"{file} has more than {_MAX_JSON >> 20} MiB: it is no {name}.")
+        text = file.read_bytes()
+    else:
+        tensorstore = need_tensorstore(place, kind)
+        try:
+            store = tensorstore.KvStore.open(
+                _kvstore(place), context=_context(tensorstore)
+            ).result()
+            found = store.read(name).result()
+        except ValueError as error:
+            raise explain_remote(error, place) from error
+        if found.state != "value":
+            return None
+        text = found.value
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StackError(f"{name} in {shown(place)} is damaged: it is not JSON.") from error
+    if not isinstance(value, dict):
+        raise StackError(f"{name} in {shown(place)} is damaged: it holds no JSON object.")
+    return value
+
+
+class Box:
+    """An array with the axes (x, y, z, ...) as a stack reads it.
+
+    Parameters
+    ----------
+    place : Path or str
+        Of the folder.
+    driver : str
+        Of tensorstore.
+    inside : str
+        Path within the folder.
+    settings : mapping, optional
+        Further members of the specification.
+
+    Raises
+    ------
+    StackError
+        If it cannot be opened.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        driver: str,
+        inside: str = "",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        tensorstore = need_tensorstore(place, driver)
+        folder = below(place, inside) if inside else place
+        self._place = place
+        spec = {"driver": driver, "kvstore": _kvstore(folder), **(settings or {})}
+        try:
+            opened = tensorstore.open(
+                spec, read=True, open=True, context=_context(tensorstore)
+            ).result()
+        except ValueError as error:
+            raise self._explained(error) from error
+        origin = tuple(int(first) for first in opened.domain.inclusive_min)
+        self.origin = origin
+        self._array = opened[tensorstore.d[:].translate_to[0]]
+        self.shape: tuple[int, ...] = tuple(int(n) for n in opened.shape)
+        self.dtype: np.dtype[Any] = np.dtype(opened.dtype.numpy_dtype)
+        self.chunks: tuple[int, ...] = tuple(
+            int(n) for n in opened.chunk_layout.read_chunk.shape or self.shape
+        )
+        write = opened.chunk_layout.write_chunk.shape
+        self.shards: tuple[int, ...] | None = (
+            tuple(int(n) for n in write) if write and tuple(write) != self.chunks else None
+        )
+
+    def __getitem__(self, index: Sequence[int | slice]) -> NDArray[Any]:
+        try:
+            found: NDArray[Any] = self._array[tuple(index)].read().result()
+        except ValueError as error:
+            raise self._explained(error) from error
+        return found
+
+    def _explained(self, error: ValueError) -> StackError:
+        # After the first bracket stand the specification and places in tensorstore's own source.
+        reason = ValueError(str(error).partition(" [")[0])
+        if isinstance(self._place, Path):
+            return StackError(f"{self._place} cannot be read: {str(reason)[:300].rstrip('.')}.")
+        return explain_remote(reason, self._place)
