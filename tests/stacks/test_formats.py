@@ -34,7 +34,8 @@ def test_precomputed(tmp_path: Path, dtype: str, write_precomputed: Any) -> None
     stack = check(tmp_path / "a", volume)
     assert stack.kind == "Neuroglancer precomputed"
     assert stack.voxel_size == (40, 4, 4)
-    assert stack.chunks == (4, 16, 16)
+    assert stack.chunks == (16, 16, 4, 1)
+    assert stack.tile == (16, 16)
     assert stack.details["voxel offset (z, y, x)"] == [7, 200, 100]
     (level,) = stack.levels
     assert (level.rows, level.columns) == (2, 2)

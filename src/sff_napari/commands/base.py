@@ -142,9 +142,27 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
+class StackPlace(click.Path):
+    """A path, or an address such as ``s3://bucket/volume.zarr``, which is kept as it is."""
+
+    name = "stack"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return an address as text, everything else as a path."""
+        from sff_napari.stacks.places import is_address
+
+        return value if is_address(value) else super().convert(value, param, ctx)
+
+
+STACK = StackPlace()
+
+
 def stack_argument(function: Command) -> Command:
-    """Add the argument STACK."""
-    return click.argument("stack", type=PATH)(function)
+    """Add the argument STACK: a path or an address."""
+    return click.argument("stack", type=STACK)(function)
 
 
 def slices_option(words: str) -> Callable[[Command], Command]:

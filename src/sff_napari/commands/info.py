@@ -7,37 +7,51 @@ from typing import Any
 
 import click
 
-from sff_napari.commands.base import CONTEXT, PATH, echo_json, json_option
+from sff_napari.commands.base import CONTEXT, STACK, echo_json, json_option, progress_bar
 
 _PACKAGES = ("numpy", "scipy", "torch", "zarr", "tifffile", "scikit-image", "napari")
 
+_SAMPLE = 512
+"""Half the side of the part whose grey values are given, px."""
+_MOST_FILES = 200_000
+"""Files that are counted at most: more take minutes."""
+
 
 @click.command(context_settings=CONTEXT)
-@click.argument("stack", type=PATH, required=False)
+@click.argument("stack", type=STACK, required=False)
+@click.option("--missing", is_flag=True, help="Also look for slices that hold no image.")
 @json_option
-def command(stack: Path | None, as_json: bool) -> None:
-    """Say what a stack is; without STACK, what is installed here."""
-    facts = _installation() if stack is None else _stack(stack)
+def command(stack: Path | str | None, missing: bool, as_json: bool) -> None:
+    """Say what a stack is; without STACK, what is installed here.
+
+    Only the description of the stack and a small part of its middle slice are
+    read, of each slice a little more with --missing.
+    """
+    facts = _installation() if stack is None else _stack(stack, missing)
     if as_json:
         echo_json(facts)
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        click.echo(f"{name.ljust(width)}  {_text(value)}")
+        click.echo(f"{name.ljust(width)}  {_text(value, name)}")
 
 
-def _stack(path: Path) -> dict[str, Any]:
+def _stack(place: Path | str, missing: bool) -> dict[str, Any]:
     import numpy as np
 
     from sff_napari.stacks import open_stack
+    from sff_napari.stacks.places import shown
+    from sff_napari.volumes.missing import find_missing
 
-    with open_stack(path) as stack:
-        middle = len(stack) // 2
-        image = stack[middle].astype(np.float64)
+    with open_stack(place) as stack:
+        depth, height, width = stack.shape
+        z = depth // 2
+        rows, columns = (slice(max(0, n // 2 - _SAMPLE), n // 2 + _SAMPLE) for n in (height, width))
+        image = stack.read(z, rows, columns).astype(np.float64)
         finite = image[np.isfinite(image)]
-        seen = f"slice {middle}"
-        return {
-            "stack": str(path),
+        seen = f"the middle of slice {z}"
+        facts = {
+            "stack": shown(place),
             "kind": stack.kind,
             "shape (z, y, x)": list(stack.shape),
             "dtype": str(stack.dtype),
@@ -46,11 +60,38 @@ def _stack(path: Path) -> dict[str, Any]:
             else [round(size, 4) for size in stack.voxel_size],
             "axes": stack.axes,
             "chunks": None if stack.chunks is None else list(stack.chunks),
-            "bytes": int(np.prod(stack.shape, dtype=np.int64)) * stack.dtype.itemsize,
+            **stack.details,
+            "megapixels": round(depth * height * width / 1e6, 3),
+            "bytes uncompressed": depth * height * width * stack.dtype.itemsize,
+            "bytes on disk": None if stack.path is None else bytes_on_disk(stack.path),
             f"range in {seen}": [float(finite.min()), float(finite.max())] if finite.size else None,
             f"mean in {seen}": round(float(finite.mean()), 3) if finite.size else None,
-            **stack.details,
         }
+        if stack.levels:
+            facts["levels"] = [list(stack.shape), *(list(lv.stack.shape) for lv in stack.levels)]
+        if missing:
+            with progress_bar() as progress:
+                facts["slices without image"] = find_missing(stack, progress=progress)
+    return facts
+
+
+def bytes_on_disk(path: Path) -> int | None:
+    """Return how much a file or folder takes, None for a folder of very many files.
+
+    Parameters
+    ----------
+    path : Path
+        Links are not followed.
+    """
+    if path.is_file():
+        return path.stat().st_size
+    total = 0
+    for number, file in enumerate(path.rglob("*")):
+        if number >= _MOST_FILES:
+            return None
+        if file.is_file() and not file.is_symlink():
+            total += file.stat().st_size
+    return total
 
 
 def _installation() -> dict[str, Any]:
@@ -84,11 +125,31 @@ def _installation() -> dict[str, Any]:
     return facts
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, name: str = "") -> str:
     if value is None:
         return "-"
+    if name.startswith("bytes"):
+        return _size(value)
+    if name.startswith("slices"):
+        return ", ".join(map(str, value)) or "none"
     if isinstance(value, list):
-        return ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
+        return ", ".join(map(_item, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return f"{value:,}" if isinstance(value, float) else str(value)
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, list):
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB", "PB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{count} B" if unit == "B" else f"{size:.3g} {unit}"

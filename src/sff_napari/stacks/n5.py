@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from sff_napari.errors import StackError
-from sff_napari.stacks.axes import choose_axes
-from sff_napari.stacks.places import Place, below, name_of, shown
-from sff_napari.stacks.pyramids import coarser_levels
+from sff_napari.stacks.places import Place, below, shown
 from sff_napari.stacks.stack import Stack, VoxelSize
-from sff_napari.stacks.tensorstores import Box, read_json
+from sff_napari.stacks.tensorstores import Box, read_json, stack_of_box
 from sff_napari.stacks.units import voxel_size
 
 KIND = "N5"
@@ -87,24 +84,10 @@ def _stack_of(
         raise StackError(f"{shown(place)} has {dimensions} dimensions: a stack has x, y and z.")
     # N5 counts its axes from the one that changes fastest.
     axes = _named_axes(attributes, dimensions) or "xyzct"[:dimensions]
-    chosen = choose_axes(axes, box.shape, select, shown(place))
     compression = attributes.get("compression")
     codec = compression.get("type") if isinstance(compression, dict) else None
-    return Stack(
-        chosen.reader(box.__getitem__),
-        chosen.shape,
-        box.dtype,
-        kind=KIND,
-        name=name_of(place),
-        path=place if isinstance(place, Path) else None,
-        location=str(place),
-        axes=axes,
-        voxel_size=_size_of({**group, **attributes}, axes),
-        chunks=tuple(reversed(box.chunks[:3])),
-        details={"codecs": codec or "none", **chosen.details},
-        region=chosen.region_reader(box.__getitem__),
-        levels=lambda: coarser_levels(chosen.shape, openers),
-    )
+    size = _size_of({**group, **attributes}, axes)
+    return stack_of_box(box, place, KIND, axes, select, size, {"codecs": codec}, openers)
 
 
 def _named_axes(attributes: Mapping[str, Any], dimensions: int) -> str | None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from sff_napari.errors import StackError
-from sff_napari.stacks.axes import choose_axes
-from sff_napari.stacks.places import Place, below, name_of, shown
-from sff_napari.stacks.pyramids import coarser_levels
+from sff_napari.stacks.places import Place, below, shown
 from sff_napari.stacks.stack import Stack
-from sff_napari.stacks.tensorstores import Box, read_json
+from sff_napari.stacks.tensorstores import Box, read_json, stack_of_box
 from sff_napari.stacks.units import voxel_size
 
 KIND = "Neuroglancer precomputed"
@@ -79,7 +76,6 @@ def _stack_of(
 ) -> Stack:
     box = Box(place, "neuroglancer_precomputed", settings={"scale_index": number})
     scale = scales[number]
-    chosen = choose_axes("xyzc", box.shape, select, shown(place))
     resolution = scale.get("resolution")
     known = isinstance(resolution, list) and len(resolution) == 3
     x, y, z = resolution if isinstance(resolution, list) and known else (None, None, None)
@@ -88,20 +84,6 @@ def _stack_of(
         "shards": None if box.shards is None else "x".join(map(str, reversed(box.shards[:3]))),
         "voxel offset (z, y, x)": list(reversed(box.origin[:3])),
         "levels": len(scales),
-        **chosen.details,
     }
-    return Stack(
-        chosen.reader(box.__getitem__),
-        chosen.shape,
-        box.dtype,
-        kind=KIND,
-        name=name_of(place),
-        path=place if isinstance(place, Path) else None,
-        location=str(place),
-        axes="xyzc",
-        voxel_size=voxel_size((z, y, x), ("nm",) * 3),
-        chunks=tuple(reversed(box.chunks[:3])),
-        details={key: value for key, value in details.items() if value is not None},
-        region=chosen.region_reader(box.__getitem__),
-        levels=lambda: coarser_levels(chosen.shape, openers),
-    )
+    size = voxel_size((z, y, x), ("nm",) * 3)
+    return stack_of_box(box, place, KIND, "xyzc", select, size, details, openers)

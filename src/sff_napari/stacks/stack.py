@@ -21,6 +21,8 @@ SUPPORTED = ("uint8", "uint16", "float16", "float32", "float64")
 ReadRegion = Callable[[int, slice, slice], NDArray[Any]]
 """``region(z, rows, columns)`` of `Stack`."""
 
+_RUN = 4096
+"""Pixels of a row worth reading together where rows are stored one after another."""
 _BLOCK_LIMIT = 512 * 2**20
 """Largest block of chunked slices kept in memory, in bytes."""
 
@@ -274,6 +276,19 @@ class Stack:
         if self._coarser is None:
             self._coarser = () if self._levels is None else self._levels()
         return self._coarser
+
+    @property
+    def reads_parts(self) -> bool:
+        """Whether `read` reads little more than the part asked for."""
+        return self._region is not None
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows and columns of a slice that are stored together, in pixels."""
+        axes = self.axes
+        if self.chunks is None or len(self.chunks) != len(axes):
+            return (1, min(_RUN, self.shape[2])) if self.reads_parts else self.shape[1:]
+        return self.chunks[axes.index("y")], self.chunks[axes.index("x")]
 
     def parse_slices(self, text: str | None) -> list[int]:
         """Return the slices that a text such as ``"3,7-9"`` names; all without a text.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import StackError
-from sff_napari.stacks.places import Place, below, explain_remote, shown
+from sff_napari.stacks.axes import choose_axes
+from sff_napari.stacks.places import Place, below, explain_remote, name_of, shown
+from sff_napari.stacks.pyramids import coarser_levels
+from sff_napari.stacks.stack import Stack, VoxelSize
 
 _CACHE = 256 * 2**20
 """Chunks kept in memory, in bytes: slices that follow each other share them."""
@@ -165,3 +168,54 @@ class Box:
         if isinstance(self._place, Path):
             return StackError(f"{self._place} cannot be read: {str(reason)[:300].rstrip('.')}.")
         return explain_remote(reason, self._place)
+
+
+def stack_of_box(
+    box: Box,
+    place: Place,
+    kind: str,
+    axes: str,
+    select: Mapping[str, int],
+    size: VoxelSize | None,
+    details: Mapping[str, Any],
+    openers: Sequence[Callable[[], Stack]],
+) -> Stack:
+    """Return the stack that reads a box.
+
+    Parameters
+    ----------
+    box : Box
+        The array.
+    place : Path or str
+        What the stack is opened again by.
+    kind, axes, details
+        See `Stack`.
+    select : mapping of str to int
+        Index on each further axis.
+    size : (z, y, x) or None
+        Of a voxel in nm.
+    openers : sequence of callable
+        Each opens a coarser level.
+
+    Raises
+    ------
+    StackError
+        If it is no stack: no x or y, or an unsupported dtype.
+    """
+    chosen = choose_axes(axes, box.shape, select, shown(place))
+    known = {key: value for key, value in details.items() if value is not None}
+    return Stack(
+        chosen.reader(box.__getitem__),
+        chosen.shape,
+        box.dtype,
+        kind=kind,
+        name=name_of(place),
+        path=place if isinstance(place, Path) else None,
+        location=str(place),
+        axes=axes,
+        voxel_size=size,
+        chunks=box.chunks,
+        details={**known, **chosen.details},
+        region=chosen.region_reader(box.__getitem__),
+        levels=lambda: coarser_levels(chosen.shape, openers),
+    )

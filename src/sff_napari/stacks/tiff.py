@@ -103,7 +103,7 @@ def _stack_of(file: tifffile.TiffFile, path: Path, select: Mapping[str, int]) ->
         path=path,
         axes=axes,
         voxel_size=size,
-        chunks=(1, *chosen.shape[1:]),
+        chunks=None if mapped else (1, *chosen.shape[1:]),
         details={
             "compression": page.compression.name.lower(),
             "memory-mapped": mapped,

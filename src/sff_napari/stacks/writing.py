@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 import numpy as np
 import tifffile
@@ -61,6 +61,30 @@ class RestoredSlice:
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
+class WriteOptions(TypedDict, total=False):
+    """How a stack is written.
+
+    Parameters
+    ----------
+    voxel_size : (z, y, x), optional
+        In nm; the stack's own where not given.
+    name : str, optional
+        Of the image; from the path where not given.
+    overwrite : bool
+        Whether something that exists at the path is replaced.
+    progress : callable, optional
+        Called as ``progress(share, text)``.
+    cancelled : callable, optional
+        True stops the work; nothing is left behind.
+    """
+
+    voxel_size: VoxelSize | None
+    name: str | None
+    overwrite: bool
+    progress: ProgressCallback | None
+    cancelled: CancelledCallback | None
+
+
 class _Slices(Protocol):
     """Anything with a shape (Z, Y, X), a dtype, and slices by index."""
 
@@ -107,14 +131,7 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
 
 
 def write_stack(
-    path: str | os.PathLike[str],
-    stack: _Slices,
-    *,
-    voxel_size: VoxelSize | None = None,
-    name: str | None = None,
-    overwrite: bool = False,
-    progress: ProgressCallback | None = None,
-    cancelled: CancelledCallback | None = None,
+    path: str | os.PathLike[str], stack: _Slices, **options: Unpack[WriteOptions]
 ) -> Path:
     """Write a stack slice by slice; it appears at `path` once it is complete.
 
@@ -124,16 +141,8 @@ def write_stack(
         ``.zarr`` for OME-Zarr 0.5, ``.tif`` for OME-TIFF.
     stack : Stack or ndarray, (Z, Y, X)
         What to write; one slice at a time is in memory.
-    voxel_size : (z, y, x), optional
-        In nm; the stack's own where not given.
-    name : str, optional
-        Of the image; from the path where not given.
-    overwrite : bool
-        Whether something that exists at `path` is replaced.
-    progress : callable, optional
-        Called as ``progress(share, text)``.
-    cancelled : callable, optional
-        True stops the work; nothing is left behind.
+    **options : any
+        See `WriteOptions`.
 
     Returns
     -------
@@ -147,17 +156,7 @@ def write_stack(
     Cancelled
         If it was cancelled.
     """
-    return write_restored(
-        path,
-        stack,
-        (),
-        _no_slice,
-        voxel_size=voxel_size,
-        name=name,
-        overwrite=overwrite,
-        progress=progress,
-        cancelled=cancelled,
-    )
+    return write_restored(path, stack, (), _no_slice, **options)
 
 
 def write_restored(
@@ -197,7 +196,7 @@ def write_restored(
     mask : str
         Name of the array or file that holds `RestoredSlice.synthesised`.
     voxel_size, name, overwrite, progress, cancelled
-        As in `write_stack`.
+        See `WriteOptions`.
 
     Returns
     -------
@@ -215,8 +214,7 @@ def write_restored(
     size = voxel_size or getattr(stack, "voxel_size", None)
     wanted = set(slices)
     records: list[dict[str, Any]] = []
-    write = _write_zarr if target.suffix.lower() == ".zarr" else _write_tiff
-    write(
+    job = _Job(
         target,
         stack,
         _produced(stack, wanted, restore_slice, records, Reporter(progress, cancelled)),
@@ -226,12 +224,30 @@ def write_restored(
         name or target.stem,
         overwrite,
     )
+    if target.suffix.lower() == ".zarr":
+        _write_zarr(job)
+    else:
+        _write_tiff(job)
     if progress is not None:
         progress(1.0, "written")
     return target
 
 
 Produced = Iterator[tuple[int, NDArray[Any], RestoredSlice | None]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is written, where, and under which name; `manifest` is None for a plain copy."""
+
+    target: Path
+    stack: _Slices
+    produced: Produced
+    manifest: dict[str, Any] | None
+    mask: str
+    size: VoxelSize | None
+    name: str
+    overwrite: bool
 
 
 def _produced(
@@ -260,76 +276,66 @@ def _no_slice(z: int, reporter: Reporter) -> RestoredSlice:
     raise AssertionError(f"slice {z} is not to be replaced")
 
 
-def _write_zarr(
-    target: Path,
-    stack: _Slices,
-    produced: Produced,
-    manifest: dict[str, Any] | None,
-    mask: str,
-    size: VoxelSize | None,
-    name: str,
-    overwrite: bool,
-) -> None:
-    with atomic_folder(target, overwrite=overwrite) as folder:
+def _write_zarr(job: _Job) -> None:
+    with atomic_folder(job.target, overwrite=job.overwrite) as folder:
         with uninterrupted():
-            writer = OmeWriter(folder, stack.shape, np.dtype(stack.dtype), size, name)
-            if manifest is not None:
-                synthesised = writer.add_sparse(mask, (), "uint8", MASK_NOTES.get(mask, mask))
+            writer = OmeWriter(
+                folder, job.stack.shape, np.dtype(job.stack.dtype), job.size, job.name
+            )
+            if job.manifest is not None:
+                synthesised = writer.add_sparse(
+                    job.mask, (), "uint8", MASK_NOTES.get(job.mask, job.mask)
+                )
                 flow = writer.add_sparse("flow", (2,), "float32", FLOW_NOTE)
-        for z, image, made in produced:
+        for z, image, made in job.produced:
             writer.write(z, image)
             if made is not None:
                 put(synthesised, z, as_bytes(made.synthesised))
                 put(flow, z, made.flow.astype(np.float32))
-        if manifest is not None:
+        if job.manifest is not None:
             with uninterrupted():
-                writer.group.attrs["sff_napari"] = manifest
+                writer.group.attrs["sff_napari"] = job.manifest
 
 
-def _write_tiff(
-    target: Path,
-    stack: _Slices,
-    produced: Produced,
-    manifest: dict[str, Any] | None,
-    mask: str,
-    size: VoxelSize | None,
-    name: str,
-    overwrite: bool,
-) -> None:
-    dtype = np.dtype(stack.dtype)
-    total = int(np.prod(stack.shape, dtype=np.int64)) * dtype.itemsize
-    free = shutil.disk_usage(target.absolute().parent).free
+def _write_tiff(job: _Job) -> None:
+    dtype = np.dtype(job.stack.dtype)
+    total = int(np.prod(job.stack.shape, dtype=np.int64)) * dtype.itemsize
+    free = shutil.disk_usage(job.target.absolute().parent).free
     if total > free:
         raise StackError(
-            f"{target} needs {total / 1e9:.1f} GB, but the disk has only {free / 1e9:.1f} GB free: "
-            "free some space or choose another place."
+            f"{job.target} needs {total / 1e9:.1f} GB, but the disk has only "
+            f"{free / 1e9:.1f} GB free: free some space or choose another place."
         )
-    metadata: dict[str, Any] = {"axes": "ZYX", "Name": name}
-    if size is not None:
-        for axis, value in zip("ZYX", size, strict=True):
+    metadata: dict[str, Any] = {"axes": "ZYX", "Name": job.name}
+    if job.size is not None:
+        for axis, value in zip("ZYX", job.size, strict=True):
             metadata[f"PhysicalSize{axis}"] = value
             metadata[f"PhysicalSize{axis}Unit"] = "nm"
     with ExitStack() as files:
         # The stack itself is put in place last: once it is there, all of it is.
-        partial = files.enter_context(atomic_path(target))
-        pages: Iterator[NDArray[Any]] = (image for _, image, _ in produced)
-        if manifest is not None:
+        partial = files.enter_context(atomic_path(job.target))
+        pages: Iterator[NDArray[Any]] = (image for _, image, _ in job.produced)
+        if job.manifest is not None:
             sides = [
                 files.enter_context(
                     tifffile.TiffWriter(
-                        files.enter_context(atomic_path(beside(target, key))), bigtiff=True
+                        files.enter_context(atomic_path(beside(job.target, key))), bigtiff=True
                     )
                 )
-                for key in (f"{mask}.tif", "flow.tif")
+                for key in (f"{job.mask}.tif", "flow.tif")
             ]
-            pages = _with_sides(produced, sides[0], sides[1])
+            pages = _with_sides(job.produced, sides[0], sides[1])
         # A plain TIFF cannot address more than 4 GiB.
         with tifffile.TiffWriter(partial, bigtiff=total > 2**32 - 2**26, ome=True) as file:
             file.write(
-                pages, shape=stack.shape, dtype=dtype, photometric="minisblack", metadata=metadata
+                pages,
+                shape=job.stack.shape,
+                dtype=dtype,
+                photometric="minisblack",
+                metadata=metadata,
             )
-        if manifest is not None:
-            write_json(beside(target, "restoration.json"), manifest)
+        if job.manifest is not None:
+            write_json(beside(job.target, "restoration.json"), job.manifest)
 
 
 def _with_sides(
