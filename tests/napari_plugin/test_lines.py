@@ -221,3 +221,24 @@ def test_the_wheel_changes_the_width(panel, draw):
     plain.modifiers = ()
     panel._on_wheel(c.lines.layer, plain)
     assert not plain.handled
+
+
+def test_moving_the_slider_compiles_no_shader_and_draws_no_empty_outline(panel, draw):
+    c = panel.controller
+    draw(c, [(5.0, 60.0), (220.0, 50.0)])
+    layer = c.lines.layer
+    node = panel.viewer.window._qt_viewer.canvas.layer_to_visual[layer].node
+    parts = (node.shape_highlights, node.highlight_lines, node.highlight_vertices)
+    for mesh in (node.shape_faces, node.shape_highlights):
+        first = mesh._build_color_transform(np.ones((3, 3, 4)))
+        assert mesh._build_color_transform(np.zeros((6, 3, 4))) is first
+    c.draw("select")
+    layer.selected_data = {0}
+    c.go_to((0,))
+    assert not any(part.visible for part in parts)
+    c.go_to((2,))
+    assert [part.visible for part in parts] == [True] * 3, "the selected line is shown so"
+    layer.selected_data = set()
+    c.go_to((1,))
+    c.go_to((2,))
+    assert not any(part.visible for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -103,3 +104,65 @@ def real_viewer(viewer: Any) -> Any:
     to itself, which is how results find out whether their layer is still there.
     """
     return getattr(viewer, "__wrapped__", viewer)
+
+
+def quicken_shapes(viewer: Any, layer: Any) -> bool:
+    """Make drawing a Shapes layer cheap while the slice slider moves.
+
+    napari hands new meshes to vispy at every step.  vispy 0.17 compiles the
+    shader of a mesh again each time, and draws the outlines, points and box of
+    selected shapes even where there are none.
+
+    Returns
+    -------
+    bool
+        False where this napari has other visuals; then nothing is changed.
+    """
+    with suppress(AttributeError, KeyError, RuntimeError):
+        node = viewer.window._qt_viewer.canvas.layer_to_visual[layer].node
+        meshes = (node.shape_faces, node.shape_highlights)
+        lines, points = node.highlight_lines, node.highlight_vertices
+        for mesh in meshes:
+            _compile_once(mesh)
+        _draw_if(node.shape_highlights, lambda data: bool((data["vertices"] != 0).any()))
+        _draw_if(lines, lambda data: data["width"] != 0)
+        _draw_if(points, lambda data: data["size"] != 0)
+        return True
+    return False
+
+
+def _compile_once(mesh: Any) -> None:
+    """Give a vispy mesh the same colour function at each update: a new one means a new shader."""
+    real = mesh._build_color_transform
+    kept: list[Any] = []
+
+    def build(colors: Any) -> Any:
+        if colors.ndim == 2 and colors.shape[1] == 1:
+            kept.clear()
+            return real(colors)  # values to be mapped; napari's shapes have colours instead
+        if not kept:
+            kept.append(real(colors))
+        return kept[0]
+
+    _replace(mesh, "_build_color_transform", build)
+
+
+def _draw_if(visual: Any, shows: Callable[[dict[str, Any]], bool]) -> None:
+    """Draw a vispy visual only while its data, as napari sets them, show something."""
+    real = visual.set_data
+
+    def set_data(*args: Any, **data: Any) -> None:
+        named = {"vertices": args[0], **data} if args else data
+        visual.visible = shows(named)
+        if visual.visible:
+            real(*args, **data)
+
+    _replace(visual, "set_data", set_data)
+    visual.visible = False
+
+
+def _replace(visual: Any, name: str, function: Callable[..., Any]) -> None:
+    """Set an attribute of a vispy visual, which refuses unknown ones."""
+    visual.unfreeze()
+    setattr(visual, name, function)
+    visual.freeze()

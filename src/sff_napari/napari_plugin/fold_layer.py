@@ -105,6 +105,7 @@ class FoldLines(QObject):
         self._order = []
         active = self.viewer.layers.selection.active
         self.viewer.add_layer(layer)
+        compat.quicken_shapes(self.viewer, layer)
         self.viewer.layers.selection.active = active
         layer.events.data.connect(self._on_data)
         layer.events.edge_width.connect(self._on_edge_width)
