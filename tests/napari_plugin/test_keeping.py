@@ -281,3 +281,60 @@ def test_the_dialog_refuses_what_would_overwrite(give_result, panel, draw, finis
     dialog._start()
     finish(c)
     assert (tmp_path / "new" / "folds.json").exists()
+
+
+def test_two_napari_processes_on_one_stack_save_apart(
+    stack_file, open_file, tmp_path, draw, give_result, until
+):
+    script = tmp_path / "child.py"
+    script.write_text(textwrap.dedent(CHILD))
+    child = subprocess.Popen(
+        [sys.executable, str(script), str(stack_file), os.path.dirname(__file__)],  # noqa: PTH120
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not child.stdout.readline().startswith("ACCEPTED 1"):
+            assert child.poll() is None
+        panel = open_file()
+        c = panel.controller
+        text = panel.stack.offer_text.text()
+        assert f"process {child.pid} on this computer" in text
+        assert "saves apart" in text
+        assert panel.stack.go_on.text() == "Use a copy"
+        panel.stack.go_on.click()
+        assert c.state_of((1,)) == "accepted"
+        assert (panel.viewer.layers["restored"].data[1] == 71).all()
+        c.go_to((0,))
+        draw(c, LINE)
+        give_result(c, (0,), value=50)
+        c.accept_slice()
+        until(lambda: c.store.get((0,)).record.folder is not None)
+    finally:
+        child.kill()
+        child.wait()
+    theirs = stack_file.with_name("stack.tif.sff-session")
+    mine = stack_file.with_name("stack.tif.sff-session-2")
+    assert c.keeper.place == mine
+    assert (0,) not in Sidecar.load(theirs).slices
+    assert Sidecar.load(theirs).read((1,), "restored").max() == 71
+    assert Sidecar.load(mine).read((0,), "restored").max() == 50
+    panel.shut_down()
+    assert not list(stack_file.parent.glob("*-2.lock"))
+    # The other process was killed: its lock is stale, its session is offered as usual.
+    again = open_file()
+    assert again.stack.go_on.text() == "Continue"
+    again.stack.go_on.click()
+    assert again.controller.keeper.place == theirs
+    assert again.controller.state_of((1,)) == "accepted"
+
+
+def test_a_second_viewer_on_a_fresh_stack_is_told_where_it_saves(open_file, monkeypatch):
+    told = []
+    monkeypatch.setattr("sff_napari.napari_plugin.controller.show_problem", told.append)
+    first, second = open_file(), open_file()
+    assert len(told) == 1
+    assert told[0].startswith("Another viewer of this napari has this stack open")
+    assert told[0].count(". ") == 0
+    assert first.controller.keeper.place != second.controller.keeper.place
+    assert str(second.controller.keeper.place) in told[0]

@@ -156,6 +156,12 @@ class Controller(Correcting, Deciding, QObject):
             if offer is None and self.lines is not None and self.lines.records:
                 keeper.schedule()
             self.session_ready()
+            if keeper.rival is not None and offer is None:
+                who = str(keeper.rival)
+                self.fail(
+                    f"{who[:1].upper()}{who[1:]} has this stack open: "
+                    f"this viewer saves its own session in {keeper.place}."
+                )
 
         job = self._run(look, alone=False)
         job.returned.connect(found)
@@ -169,7 +175,11 @@ class Controller(Correcting, Deciding, QObject):
         """Take up the session that was offered."""
         if self.keeper is None or self.lines is None:
             return
-        session = self.keeper.take_up()
+        try:
+            session = self.keeper.take_up()
+        except SffError as error:
+            self.fail(str(error))
+            return
         self.offered.emit(None)
         if session is None:
             return
@@ -178,10 +188,15 @@ class Controller(Correcting, Deciding, QObject):
 
     def start_anew(self) -> None:
         """Set the offered session aside."""
+        copy = self.keeper is not None and self.keeper.offers_copy
         if self.keeper is not None:
             self.keeper.start_anew()
         self.offered.emit(None)
-        self.status.emit("Started anew; the earlier session was renamed, not deleted.")
+        self.status.emit(
+            "Started empty; the other viewer's session stays as it is."
+            if copy
+            else "Started anew; the earlier session was renamed, not deleted."
+        )
 
     def _load(self, session: Sidecar) -> None:
         assert self.lines is not None

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -16,10 +17,11 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from sff_napari.errors import SffError, StackError
 from sff_napari.napari_plugin.workers import sentence
 from sff_napari.sessions import FoldRecord, Identity, Index, Sidecar, SliceRecord, session_places
+from sff_napari.sessions.lock import Holder, SessionLock
 
 _DELAY_MS = 600
-_OPEN: set[Path] = set()
-"""Sessions in use in this process: two viewers never write to the same one."""
+_NUMBERS = tuple(f"-{number}" for number in range(2, 10))
+"""Ends of the names of further sessions of the same stack."""
 
 Snapshot = tuple[list[FoldRecord], list[SliceRecord], set[Index], dict[str, Any]]
 
@@ -50,6 +52,9 @@ class Keeper(QObject):
         self._timer.timeout.connect(self.save_now)
         self.sidecar: Sidecar | None = None
         self.offered: Sidecar | None = None
+        self.rival: Holder | None = None
+        """Who else is working on this stack."""
+        self._lock: SessionLock | None = None
         self._folders: dict[Index, SliceRecord] = {}
         self._closed = False
 
@@ -60,47 +65,82 @@ class Keeper(QObject):
     ) -> Sidecar | None:
         """Find the session of a stack, or choose the place for a new one.
 
+        Where somebody else is working on the session, a copy of it is offered:
+        nobody writes to the session of another.
+
         Returns
         -------
         Sidecar or None
             An earlier session to offer; nothing is written until it is answered.
         """
         places = session_places(name, identity, source, chosen)
-        for place in places:
-            if place in _OPEN or not (place / "session.json").exists():
+        every = [Path(f"{place}{part}") for place in places for part in ("", *_NUMBERS)]
+        copied: Sidecar | None = None
+        for place in every:
+            lock = SessionLock(place)
+            if not lock.path.exists() and not place.exists():
                 continue
-            try:
-                found = Sidecar.load(place)
-            except StackError as error:
-                self.failed.emit(str(error))
-                continue
-            if found.identity == identity and (found.folds or found.slices or found.searched):
+            found = self._load(place, identity)
+            mine = _acquired(lock)
+            if found is not None and mine:
                 self.offered = found
-                self._take(Sidecar(place, identity))
+                self._take(Sidecar(place, identity), lock)
                 return found
-        self._take(Sidecar(self._free(places), identity))
-        return None
+            lock.release()
+            if not mine and lock.holder is not None and self.rival is None:
+                self.rival = lock.holder
+            copied = copied or found
+        self._take(*self._free(every, identity))
+        self.offered = copied
+        return copied
 
-    def _free(self, places: list[Path]) -> Path:
+    def _load(self, place: Path, identity: Identity) -> Sidecar | None:
+        """Return the session in a folder if it belongs to the stack and holds something."""
+        if not (place / "session.json").exists():
+            return None
+        try:
+            found = Sidecar.load(place)
+        except StackError as error:
+            self.failed.emit(str(error))
+            return None
+        own = found.identity == identity and (found.folds or found.slices or found.searched)
+        return found if own else None
+
+    def _free(self, places: list[Path], identity: Identity) -> tuple[Sidecar, SessionLock | None]:
+        """Return the first place that nobody uses and that can be written to."""
         for place in places:
-            if place in _OPEN or (place / "session.json").exists():
+            if (place / "session.json").exists():
                 continue
             parent = next(p for p in place.parents if p.exists())
-            if os.access(parent, os.W_OK):
-                return place
-        last = places[-1]
-        for number in range(2, 1000):
-            place = last.with_name(f"{last.name}-{number}")
-            if place not in _OPEN and not place.exists():
-                return place
-        return last
+            if not os.access(parent, os.W_OK):
+                continue
+            lock = SessionLock(place)
+            if _acquired(lock):
+                return Sidecar(place, identity), lock
+        # Too many viewers for the numbers: a name that nobody has.
+        return Sidecar(places[-1].with_name(f"{places[-1].name}-{uuid4().hex[:6]}"), identity), None
 
-    def _take(self, sidecar: Sidecar) -> None:
-        self.sidecar = sidecar
-        _OPEN.add(sidecar.path)
+    def _take(self, sidecar: Sidecar, lock: SessionLock | None) -> None:
+        if self._lock is not None and self._lock is not lock:
+            self._lock.release()
+        self.sidecar, self._lock = sidecar, lock
+
+    @property
+    def offers_copy(self) -> bool:
+        """Whether the offered session stays where it is, with somebody else."""
+        offered, sidecar = self.offered, self.sidecar
+        return offered is not None and sidecar is not None and offered.path != sidecar.path
 
     def take_up(self) -> Sidecar | None:
-        """Continue the offered session and return it."""
+        """Continue the offered session, or a copy of it, and return it.
+
+        Raises
+        ------
+        StackError
+            If the copy cannot be written.
+        """
+        if self.offers_copy and self.offered is not None and self.sidecar is not None:
+            self.offered = self.offered.copied_to(self.sidecar.path)
         found, self.offered = self.offered, None
         if found is not None:
             self.sidecar = found
@@ -109,15 +149,18 @@ class Keeper(QObject):
 
     def start_anew(self) -> None:
         """Set the offered session aside under another name and begin an empty one."""
+        copy = self.offers_copy
         found, self.offered = self.offered, None
         if found is None or self.sidecar is None:
             return
         self.answered.emit()
+        if copy:
+            return
         try:
             found.set_aside()
         except StackError as error:
-            _OPEN.discard(self.sidecar.path)
-            self._take(Sidecar(self._free([found.path]), found.identity))
+            numbered = [Path(f"{found.path}{part}") for part in _NUMBERS]
+            self._take(*self._free(numbered, found.identity))
             self.failed.emit(str(error))
 
     # -- saving -----------------------------------------------------------------------
@@ -227,5 +270,13 @@ class Keeper(QObject):
             self.save_now()
         self._closed = True
         self._writer.shutdown(wait=True)
-        if self.sidecar is not None:
-            _OPEN.discard(self.sidecar.path)
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _acquired(lock: SessionLock) -> bool:
+    """Take a lock; a folder that cannot be written to belongs to somebody else."""
+    try:
+        return lock.acquire()
+    except OSError:
+        return False

@@ -102,9 +102,9 @@ class StackSection(Section):
         offer.setContentsMargins(0, 0, 0, 0)
         self.offer_text = wrapped()
         self.go_on = QPushButton("Continue", self.offer)
-        self.go_on.setToolTip("Load the lines, decisions and accepted slices of last time.")
+        self.go_on.setToolTip("Load the lines, decisions and accepted slices of that session.")
         self.anew = QPushButton("Start anew", self.offer)
-        self.anew.setToolTip("Begin without them; the earlier session is renamed, not deleted.")
+        self.anew.setToolTip("Begin without them; the other session is not deleted.")
         for widget in (self.go_on, self.anew):
             widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         offer.addWidget(self.offer_text)
@@ -127,9 +127,19 @@ class StackSection(Section):
             when = session.saved.replace("T", " ").replace("+00:00", " UTC")
             lines = counted(len(session.folds), "line")
             slices = counted(kept, "accepted slice")
-            self.offer_text.setText(
-                f"<b>You have worked on this stack before</b>: {lines}, {slices}, saved {when}."
-            )
+            keeper = self.controller.keeper
+            rival = None if keeper is None or not keeper.offers_copy else keeper.rival
+            self.go_on.setText("Continue" if rival is None else "Use a copy")
+            self.anew.setText("Start anew" if rival is None else "Start empty")
+            if rival is None:
+                said = f"<b>You have worked on this stack before</b>: {lines}, {slices}"
+            else:
+                who = str(rival)
+                said = (
+                    f"<b>{who[:1].upper()}{who[1:]} is working on this stack</b>; this viewer "
+                    f"saves apart. Its session has {lines}, {slices}"
+                )
+            self.offer_text.setText(f"{said}, saved {when}.")
 
     def show_machine(self, machine: Machine) -> None:
         """Say which device is the best here."""

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import StackError
-from sff_napari.io_atomic import atomic_folder, write_json
+from sff_napari.io_atomic import atomic_folder, explain, write_json
 from sff_napari.sessions.records import FoldRecord, Index, SliceRecord
 
 FORMAT = "sff-napari-session"
@@ -264,6 +264,41 @@ class Sidecar:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StackError(f"The saved session {path} cannot be read: {error}.") from error
 
+    def copied_to(self, path: Path) -> Sidecar:
+        """Return a copy of the session in another folder, saved; this one stays as it is.
+
+        Files are never changed in place, so both can share them on the disk.
+
+        Raises
+        ------
+        StackError
+            If it cannot be written.
+        """
+        slices = dict(self.slices)
+        for index, record in self.slices.items():
+            if record.folder is None:
+                continue
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                shutil.copytree(
+                    self.path / record.folder, path / record.folder, copy_function=_linked
+                )
+            except OSError as error:
+                if (self.path / record.folder).exists():
+                    raise explain(error, path) from error
+                del slices[index]  # its owner has just let it go
+        copy = Sidecar(
+            path,
+            self.identity,
+            list(self.folds),
+            slices,
+            set(self.searched),
+            dict(self.settings),
+            self.saved,
+        )
+        copy.save()
+        return copy
+
     def set_aside(self) -> Path | None:
         """Rename the session's folder so that a new one can start; nothing is deleted."""
         if not self.path.exists():
@@ -274,6 +309,14 @@ class Sidecar:
             self.path.rename(target)
             return target
         raise StackError(f"The old session {self.path} cannot be set aside: rename it by hand.")
+
+
+def _linked(source: str, target: str) -> None:
+    """Give a file a second name, or copy it where that is not possible."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _packed(key: str, array: NDArray[Any]) -> NDArray[Any]:
