@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from napari.layers import Shapes
+from napari.utils.events import EventedModel
+from pydantic import create_model
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -17,9 +20,11 @@ from qtpy.QtWidgets import (
 )
 
 from sff_napari.errors import InputError
+from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.menus import new_fold_lines
 from sff_napari.napari_plugin.reader import get_reader
 from sff_napari.napari_plugin.sample import TRUTH, folded_stack
+from sff_napari.napari_plugin.settings import DEFAULTS, PLUGIN
 from sff_napari.napari_plugin.simulate_widget import SimulateWidget
 from sff_napari.napari_plugin.writer import write_fold_lines
 from sff_napari.restoration.preview import SIDE
@@ -240,3 +245,41 @@ def test_light_theme(panel, draw, qtbot):
     draw(panel.controller, LINE)
     panel.judge.refresh()
     panel.viewer.theme = "dark"
+
+
+@pytest.fixture
+def preferences(monkeypatch):
+    """The plugin's section of napari's preferences, not that of the person who runs the tests."""
+    fields = {name: (type(value), value) for name, value in DEFAULTS.items()}
+    section = create_model("Section", __base__=EventedModel, **fields)()
+    real = compat.register_plugin_settings(PLUGIN)
+    assert real is None or {"connect", "disconnect"} <= set(dir(real.restoration.events))
+    monkeypatch.setattr(
+        compat, "register_plugin_settings", lambda _: SimpleNamespace(restoration=section)
+    )
+    return section
+
+
+def test_changed_settings_reach_an_open_panel(preferences, panel, tmp_path, draw, give_result):
+    section, c = preferences, panel.controller
+    draw(c, LINE)
+    give_result(c)
+    panel.options.cover.setValue(3)
+    section.max_folds = 3
+    section.skip_damaged = False
+    section.device = "cpu"
+    section.live_preview = True
+    section.show_flow = False
+    section.show_reference = True
+    section.session_folder = str(tmp_path)
+    assert (c.form.max_folds, c.form.skip_damaged, c.form.device) == (3, False, "cpu")
+    assert c.form.cover == 3, "what was chosen in the panel stays"
+    assert panel.live.on
+    assert panel.restore.live.isChecked()
+    assert "flow" not in panel.viewer.layers
+    assert "reference" in panel.viewer.layers
+    assert c.session_folder == str(tmp_path)
+    assert panel.options.max_folds.value() == 3
+    panel.shut_down()
+    section.max_folds = 5
+    assert c.form.max_folds == 3, "a closed panel follows nothing"

@@ -24,6 +24,7 @@ from superqt import QCollapsible
 from sff_napari.napari_plugin.actions import ACTIONS, FLICKER_KEY, LIVE_KEY
 from sff_napari.napari_plugin.results import EXTRA
 from sff_napari.napari_plugin.sections import wrapped
+from sff_napari.napari_plugin.settings import LAYER_KEYS
 from sff_napari.napari_plugin.weights_card import describe_weights
 
 if TYPE_CHECKING:
@@ -134,6 +135,21 @@ class Options(QCollapsible):
         self.skip.setChecked(form.skip_damaged)
         for name, box in self.layers.items():
             box.setChecked(name in form.show)
+
+    def take_settings(self, changed: dict[str, Any]) -> None:
+        """Take over the settings that a person has just changed; the other choices stay."""
+        if "device" in changed:
+            name = str(changed["device"] or "auto")
+            if self.device.findText(name) < 0:
+                self.device.addItem(name)
+            self.device.setCurrentText(name)
+        if "max_folds" in changed:
+            self.max_folds.setValue(int(changed["max_folds"]))
+        if "skip_damaged" in changed:
+            self.skip.setChecked(bool(changed["skip_damaged"]))
+        for name, key in LAYER_KEYS.items():
+            if key in changed:
+                self.layers[name].setChecked(bool(changed[key]))
 
     def _on_machine(self, machine: Machine) -> None:
         chosen = self.controller.form.device

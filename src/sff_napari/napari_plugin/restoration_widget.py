@@ -33,7 +33,7 @@ from sff_napari.napari_plugin.sections import (
     StackSection,
     wrapped,
 )
-from sff_napari.napari_plugin.settings import initial_form, read_settings
+from sff_napari.napari_plugin.settings import initial_form, read_settings, watch_settings
 from sff_napari.napari_plugin.side_view import SideView
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class RestorationWidget(QWidget):
         events.reordered.connect(self._list_layers)
         napari_viewer.layers.selection.events.active.connect(self._on_active)
         self._bind()
+        self._settings = values
+        self._end_watching = watch_settings(self._on_settings)
         self._closed = False
         self._list_layers()
         self._on_active()
@@ -239,6 +241,20 @@ class RestorationWidget(QWidget):
         for section in self.sections:
             section.set_busy(busy)
 
+    def _on_settings(self, *_: Any) -> None:
+        """Follow napari's preferences while the panel is open."""
+        now = read_settings()
+        changed = {key: value for key, value in now.items() if value != self._settings[key]}
+        self._settings = now
+        if not changed or self._closed:
+            return
+        self.options.take_settings(changed)
+        if "live_preview" in changed:
+            self.restore.live.setChecked(bool(changed["live_preview"]))
+        if "session_folder" in changed:
+            self.controller.session_folder = str(changed["session_folder"] or "") or None
+            self.status.setText("The new session folder is used from the next stack on.")
+
     def _export(self) -> None:
         if not self.controller.ready():
             return
@@ -268,5 +284,6 @@ class RestorationWidget(QWidget):
                 emitter.disconnect(callback)
         with suppress(KeyError, RuntimeError, AttributeError):
             unbind_keys(self.viewer)
+        self._end_watching()
         self.live.set_on(False)
         self.controller.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from sff_napari.napari_plugin import compat
@@ -40,6 +42,21 @@ def read_settings() -> dict[str, Any]:
         if section is not None and hasattr(section, name):
             values[name] = getattr(section, name)
     return values
+
+
+def watch_settings(callback: Callable[..., Any]) -> Callable[[], None]:
+    """Call a function whenever a person changes a setting; return what ends that."""
+    section = getattr(compat.register_plugin_settings(PLUGIN), "restoration", None)
+    events = getattr(section, "events", None)
+    if events is None:
+        return lambda: None
+    events.connect(callback)
+
+    def end() -> None:
+        with suppress(ValueError, RuntimeError, TypeError):
+            events.disconnect(callback)
+
+    return end
 
 
 def initial_form(values: dict[str, Any] | None = None) -> FormState:
