@@ -7,16 +7,19 @@ import math
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 
 from sff_napari.errors import InputError
-from sff_napari.evaluation import METHODS, end_point_errors, evaluate, psnr, sharpness, ssim
-from sff_napari.simulation import neuropil
-
-
-@pytest.fixture(scope="module")
-def stack():
-    return neuropil((4, 384, 384), seed=2)
+from sff_napari.evaluation import (
+    METHODS,
+    end_point_errors,
+    evaluate,
+    psnr,
+    sharpness,
+    spectrum_distance,
+    ssim,
+)
 
 
 def test_psnr_and_ssim_against_skimage(stack):
@@ -35,6 +38,25 @@ def test_sharpness_tells_a_mean_from_a_slice(stack):
     mean = (stack[0].astype(float) + stack[2]) / 2
     assert sharpness(stack[0], stack[1], everywhere) == pytest.approx(1, abs=0.1)
     assert sharpness(mean, stack[1], everywhere) < 0.85
+
+
+def test_spectrum_distance_sees_blur_and_not_place(stack):
+    clean, neighbour = stack[1], stack[2]
+    mean = (stack[0].astype(float) + stack[2]) / 2
+    assert spectrum_distance(clean, clean) == 0
+    assert spectrum_distance(neighbour, clean) < 0.5
+    assert spectrum_distance(np.roll(clean, 40, axis=0), clean) < 0.5
+    assert spectrum_distance(mean, clean) > 2
+    assert spectrum_distance(gaussian_filter(clean, 1.5), clean) > 5
+    # Twice the contrast is four times the power: 6 dB at every frequency.
+    soft = 60 + 0.25 * clean
+    doubled = 2 * (soft - 60) + 60
+    assert spectrum_distance(doubled, soft) == pytest.approx(6.02, abs=0.2)
+    left = np.zeros(clean.shape, bool)
+    left[:, :192] = True
+    half = np.where(left, clean, 0)
+    assert spectrum_distance(half, clean, left) < spectrum_distance(half, clean)
+    assert math.isnan(spectrum_distance(half, clean, np.zeros(clean.shape, bool)))
 
 
 def test_end_point_error():

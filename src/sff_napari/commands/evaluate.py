@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +20,9 @@ from sff_napari.commands.base import (
     slices_option,
     stack_argument,
 )
+from sff_napari.errors import InputError
+
+_USUAL = "usual"
 
 
 @click.command(context_settings=CONTEXT)
@@ -29,49 +35,113 @@ from sff_napari.commands.base import (
     default="straight",
     help="Straight as in the paper, or as real folds look.",
 )
+@click.option("--ranges", type=PATH, help="Draw realistic folds from the ranges in this file.")
 @seed_option
 @click.option("--methods", metavar="NAME,NAME", help="Methods to compare, by name.  [default: all]")
 @click.option("--line-offset", default=0.0, help="Draw the line this many px off the true one.")
 @click.option("--width-factor", default=1.0, help="Draw the line this much wider than it is.")
+@click.option("--segmentation", is_flag=True, help="Also segment the results and compare.")
+@click.option("--instances", type=PATH, help="True instances to compare segmentations with.")
+@click.option(
+    "--perturb",
+    metavar="NAME=VALUE,...",
+    multiple=True,
+    help="Print what mistakes cost instead: line-offset=3, width=+20%, brightness=-20%, blur=1; "
+    "parts with commas go wrong together; may be repeated; 'usual' tries eight.",
+)
+@click.option(
+    "--leave-one-out", is_flag=True, help="Judge each slice of a stack of your own instead."
+)
+@click.option("--damaged", metavar="3,7-9", help="Slices with real folds, for --leave-one-out.")
 @click.option("--weights", type=PATH, help="Weights of the networks: a folder.")
 @device_option
 @json_option
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     stack: Path,
     slices: str | None,
-    folds: int,
-    kind: str,
-    seed: int,
     methods: str | None,
+    ranges: Path | None,
+    instances: Path | None,
+    segmentation: bool,
     line_offset: float,
     width_factor: float,
-    weights: Path | None,
-    device: str,
+    folds: int,
+    perturb: tuple[str, ...],
+    leave_one_out: bool,
+    damaged: str | None,
     as_json: bool,
+    **common: Any,
 ) -> None:
     """Compare methods on folds simulated on clean slices of a stack.
 
     Prints PSNR and SSIM of the whole slice, inside and outside the corrupted
-    region, the error of the flow, and seconds, for each method.
+    region, the error of the flow, and seconds, for each method; with
+    --segmentation or --instances also what the folds cost a segmentation.
+
+    With --perturb: what mistakes in the line or in the neighbours cost, against
+    the same folds without them.  With --leave-one-out: each slice made up from
+    its neighbours, and folded and restored; which slices stand out.
     """
-    from sff_napari.evaluation import evaluate
+    _check_modes(context, bool(perturb), leave_one_out)
+
+    from sff_napari.evaluation import evaluate, robustness
+    from sff_napari.evaluation.leave_one_out import leave_one_out as leave_out
+    from sff_napari.simulation import read_ranges
     from sff_napari.stacks import open_stack
 
-    with open_stack(stack) as opened, progress_bar() as progress:
-        found = evaluate(
-            opened,
-            slices=None if slices is None else opened.parse_slices(slices),
-            folds=folds,
-            kind=kind,  # type: ignore[arg-type]
-            seed=seed,
-            methods=None if methods is None else [name.strip() for name in methods.split(",")],
-            line_offset=line_offset,
-            width_factor=width_factor,
-            weights=weights,
-            device=device,
-            progress=progress,
-        )
+    names = None if methods is None else [name.strip() for name in methods.split(",")]
+    found: Any
+    with ExitStack() as files:
+        opened = files.enter_context(open_stack(stack))
+        common |= {
+            "slices": None if slices is None else opened.parse_slices(slices),
+            "ranges": None if ranges is None else read_ranges(ranges),
+        }
+        truth = None if instances is None else files.enter_context(open_stack(instances))
+        common["progress"] = files.enter_context(progress_bar())
+        if leave_one_out:
+            common["damaged"] = () if damaged is None else opened.parse_slices(damaged)
+            found = leave_out(opened, **common)
+        elif perturb:
+            found = robustness(
+                opened, _perturbations(perturb), methods=names or ["ours"], folds=folds, **common
+            )
+        else:
+            found = evaluate(
+                opened,
+                methods=names,
+                folds=folds,
+                line_offset=line_offset,
+                width_factor=width_factor,
+                segmentation=segmentation,
+                instances=truth,
+                **common,
+            )
     if as_json:
         echo_json({"stack": stack.name, **found.to_dict()})
     else:
         click.echo(found.table())
+
+
+def _check_modes(context: click.Context, perturb: bool, leave_one_out: bool) -> None:
+    """Refuse options that would have no effect."""
+    plain = ("segmentation", "instances", "line_offset", "width_factor")
+    useless: Sequence[str] = ("damaged",)
+    mode = "without --leave-one-out"
+    if leave_one_out:
+        useless, mode = (*plain, "folds", "methods", "perturb"), "with --leave-one-out"
+    elif perturb:
+        useless, mode = (*plain, "damaged"), "with --perturb"
+    for name in useless:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise InputError(f"--{name.replace('_', '-')} has no effect {mode}: leave it out.")
+
+
+def _perturbations(texts: Sequence[str]) -> list[Any]:
+    from sff_napari.evaluation.robustness import USUAL, parse_perturbation
+
+    spread = [one for text in texts for one in (USUAL if text == _USUAL else (text,))]
+    return [parse_perturbation(text) for text in spread]

@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from sff_napari.arrays import GreyScale, as_slice
 from sff_napari.errors import InputError
-from sff_napari.evaluation.methods import Case, Method, Outcome, Settings, chosen
-from sff_napari.evaluation.metrics import end_point_errors, psnr, sharpness, ssim
-from sff_napari.folds import Curve, Fold
-from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
-from sff_napari.simulation import simulate_realistic, simulate_straight
-
-Kind = Literal["straight", "realistic"]
-
-COLUMNS = (
-    "psnr",
-    "ssim",
-    "psnr_inside",
-    "psnr_outside",
-    "ssim_inside",
-    "ssim_outside",
-    "sharpness_inside",
-    "flow_error",
-    "flow_error_95",
-    "seconds",
+from sff_napari.evaluation.cases import (
+    Case,
+    Kind,
+    Perturbation,
+    checked_kind,
+    make_case,
+    with_both_neighbours,
 )
-"""Scores of a method on one fold; inside and outside mean the corrupted region."""
+from sff_napari.evaluation.methods import Settings, chosen
+from sff_napari.evaluation.scoring import (
+    COLUMNS,
+    SEGMENTATION_COLUMNS,
+    on_255,
+    over_folds,
+    scored,
+    share_recovered,
+)
+from sff_napari.evaluation.segmentation import SegmentationJudge
+from sff_napari.evaluation.tables import main_table, segmentation_table
+from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+from sff_napari.simulation import RealisticRanges
+
+CLEAN = "clean"
+"""Row of the slices without fold in the scores of segmentation."""
+_DAMAGED = "damaged"
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,15 @@ class Row:
         Mean of each column over the folds; NaN where it does not apply.
     interval : dict of str to float
         Half width of the 95 % confidence interval of the mean.
+    recovered : dict of str to (share, low, high)
+        For the scores of segmentation: which share of what the fold cost was
+        won back, with its 95 % interval; see `share_recovered`.
     """
 
     method: str
     mean: dict[str, float]
     interval: dict[str, float]
+    recovered: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,9 @@ class Evaluation:
         One a method.
     scores : dict of str to list of dict
         Every score of every method on every fold, in the order of the folds.
+    truth : str
+        What segmentations were compared with: ``"instances"``, ``"clean slices"``,
+        or nothing if none were made.
     """
 
     kind: str
@@ -83,63 +90,40 @@ class Evaluation:
     slices: tuple[int, ...]
     rows: tuple[Row, ...]
     scores: dict[str, list[dict[str, float]]] = field(repr=False)
+    truth: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison in plain JSON types; NaN becomes None."""
 
-        def plain(values: dict[str, float]) -> dict[str, float | None]:
-            return {k: None if not math.isfinite(v) else round(v, 5) for k, v in values.items()}
+        def number(value: float) -> float | None:
+            return round(value, 5) if math.isfinite(value) else None
 
+        def plain(values: dict[str, float]) -> dict[str, float | None]:
+            return {k: number(v) for k, v in values.items()}
+
+        rows = []
+        for row in self.rows:
+            record: dict[str, Any] = {
+                "method": row.method,
+                "mean": plain(row.mean),
+                "interval": plain(row.interval),
+            }
+            if row.recovered:
+                record["recovered"] = {k: [number(x) for x in v] for k, v in row.recovered.items()}
+            rows.append(record)
         return {
             "kind": self.kind,
             "folds": self.folds,
             "seed": self.seed,
             "slices": list(self.slices),
-            "rows": [
-                {"method": row.method, "mean": plain(row.mean), "interval": plain(row.interval)}
-                for row in self.rows
-            ],
+            "segmentation": self.truth or None,
+            "rows": rows,
         }
 
     def table(self) -> str:
         """Return the comparison as text: means, with 95 % intervals of PSNR and SSIM."""
-        head = (
-            f"{'method':<22}{'PSNR':>14}{'SSIM':>16}{'in dB':>8}{'out dB':>8}"
-            f"{'in SSIM':>9}{'out SSIM':>9}{'sharp':>7}{'EPE px':>8}{'95 %':>7}{'s':>8}"
-        )
-        lines = [
-            f"{self.folds} {self.kind} folds, slices {_ranges(self.slices)}, seed {self.seed}; "
-            "mean ± 95 % interval",
-            head,
-        ]
-        for row in self.rows:
-            m, i = row.mean, row.interval
-            lines.append(
-                f"{row.method:<22}"
-                f"{_cell(m['psnr'], 2, 7)} ±{_cell(i['psnr'], 2, 5)}"
-                f"{_cell(m['ssim'], 3, 8)} ±{_cell(i['ssim'], 3, 6)}"
-                f"{_cell(m['psnr_inside'], 2, 8)}{_cell(m['psnr_outside'], 2, 8)}"
-                f"{_cell(m['ssim_inside'], 3, 9)}{_cell(m['ssim_outside'], 3, 9)}"
-                f"{_cell(m['sharpness_inside'], 2, 7)}{_cell(m['flow_error'], 2, 8)}"
-                f"{_cell(m['flow_error_95'], 2, 7)}{_cell(m['seconds'], 2, 8)}"
-            )
-        return "\n".join(lines)
-
-
-def _cell(value: float, digits: int, width: int) -> str:
-    return f"{'-':>{width}}" if not math.isfinite(value) else f"{value:>{width}.{digits}f}"
-
-
-def _ranges(slices: Sequence[int]) -> str:
-    parts, ordered = [], sorted(slices)
-    start = last = ordered[0]
-    for z in [*ordered[1:], -2]:
-        if z == last + 1:
-            last = z
-            continue
-        parts.append(str(start) if start == last else f"{start}-{last}")
-        start = last = z
-    return ",".join(parts)
+        text = main_table(self)
+        return f"{text}\n\n{segmentation_table(self)}" if self.truth else text
 
 
 def evaluate(
@@ -152,6 +136,9 @@ def evaluate(
     methods: Sequence[str] | None = None,
     line_offset: float = 0.0,
     width_factor: float = 1.0,
+    ranges: RealisticRanges | None = None,
+    segmentation: bool = False,
+    instances: Any = None,
     weights: str | Path | None = None,
     device: str = "auto",
     progress: ProgressCallback | None = None,
@@ -178,6 +165,12 @@ def evaluate(
         Move the line that methods are given this many px off the true one.
     width_factor : float
         Multiply the half width that methods are given.
+    ranges : RealisticRanges, optional
+        What realistic folds are drawn from.
+    segmentation : bool
+        Also segment every result and compare with the segmentation of the clean slice.
+    instances : Stack or array_like, (Z, Y, X), optional
+        True instances of the stack, 0 for membrane, to compare segmentations with.
     weights : path, optional
         Folder of weights for the paper's networks; the bundled ones if not given.
     device : str
@@ -197,121 +190,67 @@ def evaluate(
     Cancelled
         If `cancelled` returned True.
     """
-    if kind not in get_args(Kind):
-        raise InputError(f"There is no kind of fold called {kind!r}: use straight or realistic.")
+    checked_kind(kind, ranges)
     if folds < 1:
         raise InputError(f"{folds} folds cannot be evaluated: use at least one.")
+    _check_instances(stack, instances)
     reporter = Reporter(progress, cancelled)
     table = chosen(None if methods is None else list(methods))
-    usable = _with_both_neighbours(slices, len(stack))
+    usable = with_both_neighbours(slices, len(stack))
     settings = Settings(device, None if weights is None else Path(weights))
+    given = Perturbation(line_offset, width_factor)
+    judged = segmentation or instances is not None
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in table}
+    cost: dict[str, list[dict[str, float]]] = {_DAMAGED: [], CLEAN: []}
     for number in range(folds):
         z = usable[number % len(usable)]
-        case = make_case(stack, z, kind, seed, number, line_offset, width_factor)
+        case = make_case(stack, z, kind, seed, number, ranges).with_perturbation(given)
+        judge = _judge(case, instances) if judged else None
+        if judge is not None:
+            cost[_DAMAGED].append(judge.scores(on_255(case.simulation.damaged, case.clean)))
+            cost[CLEAN].append(judge.scores(on_255(case.clean, case.clean)))
         for index, (name, method) in enumerate(table.items()):
             share = (number + index / len(table)) / folds
             reporter(share, f"fold {number + 1} of {folds}: {name}")
-            scores[name].append(_scored(method, case, settings))
+            scores[name].append(scored(method, case, settings, judge))
     reporter(1.0, "Done")
-    rows = tuple(_row(name, per_fold) for name, per_fold in scores.items())
-    return Evaluation(kind, folds, seed, tuple(usable), rows, scores)
+    rows = [_row(name, per_fold, cost) for name, per_fold in scores.items()]
+    if judged:
+        rows.append(_row(CLEAN, cost[CLEAN], cost))
+    truth = "" if not judged else "clean slices" if instances is None else "instances"
+    return Evaluation(kind, folds, seed, tuple(usable), tuple(rows), scores, truth)
 
 
-def make_case(
-    stack: Any,
-    z: int,
-    kind: str,
-    seed: int,
-    number: int,
-    line_offset: float = 0.0,
-    width_factor: float = 1.0,
-) -> Case:
-    """Return the fold with a number, simulated on slice `z`; see `evaluate`."""
-    rng = np.random.default_rng([seed, list(get_args(Kind)).index(kind), number])
-    previous, clean, following = (
-        as_slice(np.asarray(stack[i]), f"slice {i}") for i in (z - 1, z, z + 1)
-    )
-    make = simulate_straight if kind == "straight" else simulate_realistic
-    simulation = make(clean, rng)
-    given = tuple(_misdrawn(fold, line_offset, width_factor) for fold in simulation.folds)
-    return Case(previous, clean, following, simulation, given)
-
-
-def _misdrawn(fold: Fold, offset: float, factor: float) -> Fold:
-    """Return a fold as a hurried person draws it: off the line, too wide or too narrow."""
-    if offset == 0 and factor == 1:
-        return fold
-    curve = Curve.of(fold)
-    along = [float(t) for t in curve.vertices_along]
-    moved = curve.place(torch.tensor(along), torch.tensor(offset)).T
-    widths = None if fold.half_widths is None else [w * factor for w in fold.half_widths]
-    return fold.with_changes(
-        vertices=[(float(y), float(x)) for y, x in moved],
-        half_width=fold.half_width * factor,
-        half_widths=widths,
-        source="drawn",
-    )
-
-
-def _with_both_neighbours(slices: Sequence[int] | None, depth: int) -> list[int]:
-    wanted = range(depth) if slices is None else slices
-    for z in wanted:
-        if not 0 <= z < depth:
-            raise InputError(f"The stack has no slice {z}: it has {depth}, numbered from 0.")
-    usable = [z for z in wanted if 0 < z < depth - 1]
-    if not usable:
+def _check_instances(stack: Any, instances: Any) -> None:
+    if instances is None:
+        return
+    own, given = (tuple(int(n) for n in one.shape) for one in (stack, instances))
+    if own != given:
         raise InputError(
-            "None of these slices has a neighbour on both sides: choose slices inside the stack."
+            f"The instances have shape {given} but the stack {own}: give the instances of "
+            "this stack, slice for slice."
         )
-    return usable
 
 
-def _scored(method: Method, case: Case, settings: Settings) -> dict[str, float]:
-    begin = time.perf_counter()
-    outcome = method(case, settings)
-    seconds = time.perf_counter() - begin
-    return {**_scores(case, outcome), "seconds": seconds}
+def _judge(case: Case, instances: Any) -> SegmentationJudge:
+    true = None if instances is None else np.asarray(instances[case.z])
+    return SegmentationJudge.of(on_255(case.clean, case.clean), case.simulation.corrupted, true)
 
 
-def _scores(case: Case, outcome: Outcome) -> dict[str, float]:
-    truth, image = _to_255(case.clean, case.clean), _to_255(outcome.image, case.clean)
-    inside = case.simulation.corrupted
-    outside = ~inside
-    flow_error = flow_error_95 = float("nan")
-    if outcome.flow is not None:
-        errors = end_point_errors(outcome.flow, case.simulation.flow)
-        if errors.size:
-            flow_error, flow_error_95 = float(errors.mean()), float(np.percentile(errors, 95))
-    return {
-        "psnr": psnr(image, truth),
-        "ssim": ssim(image, truth),
-        "psnr_inside": psnr(image, truth, inside),
-        "psnr_outside": psnr(image, truth, outside),
-        "ssim_inside": ssim(image, truth, inside),
-        "ssim_outside": ssim(image, truth, outside),
-        "sharpness_inside": sharpness(image, truth, inside),
-        "flow_error": flow_error,
-        "flow_error_95": flow_error_95,
-    }
-
-
-def _to_255(image: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """Return grey values on the scale of 8-bit data, whatever the dtype of the stack."""
-    if like.dtype == np.uint8:
-        return image
-    grey = GreyScale.of(like)
-    return (image.astype(np.float64) - grey.low) * (255.0 / (grey.high - grey.low))
-
-
-def _row(name: str, per_fold: list[dict[str, float]]) -> Row:
-    mean, interval = {}, {}
-    for column in COLUMNS:
-        values = np.array([scores[column] for scores in per_fold], dtype=np.float64)
-        values = values[np.isfinite(values)]
-        mean[column] = float(values.mean()) if values.size else float("nan")
-        spread = float(values.std(ddof=1)) if values.size > 1 else float("nan")
-        interval[column] = (
-            1.96 * spread / math.sqrt(values.size) if values.size > 1 else float("nan")
-        )
-    return Row(name, mean, interval)
+def _row(
+    name: str, per_fold: list[dict[str, float]], cost: dict[str, list[dict[str, float]]]
+) -> Row:
+    known = set().union(*per_fold)
+    mean, interval = over_folds(
+        [dict.fromkeys(COLUMNS, float("nan")) | scores for scores in per_fold],
+        [c for c in (*COLUMNS, *SEGMENTATION_COLUMNS) if c in COLUMNS or c in known],
+    )
+    recovered = {}
+    if cost[CLEAN]:
+        for column in SEGMENTATION_COLUMNS:
+            damaged, own, clean = (
+                [scores[column] for scores in part]
+                for part in (cost[_DAMAGED], per_fold, cost[CLEAN])
+            )
+            recovered[column] = share_recovered(damaged, own, clean)
+    return Row(name, mean, interval, recovered)

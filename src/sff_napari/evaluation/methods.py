@@ -13,31 +13,10 @@ from numpy.typing import NDArray
 
 from sff_napari.arrays import GreyScale
 from sff_napari.errors import InputError
-from sff_napari.folds import Fold
+from sff_napari.evaluation.cases import Case
 from sff_napari.restoration import DEFAULT_COVER, Restoration, restore
 from sff_napari.restoration.unfolding import covered
-from sff_napari.simulation import Simulation, apply_flow
-
-
-@dataclass(frozen=True)
-class Case:
-    """One simulated fold with everything a method may use, and the truth.
-
-    Parameters
-    ----------
-    previous, clean, following : ndarray, (Y, X)
-        Three consecutive slices as they are.
-    simulation : Simulation
-        The middle one, folded.
-    folds : tuple of Fold
-        The lines the methods are given.
-    """
-
-    previous: NDArray[Any]
-    clean: NDArray[Any]
-    following: NDArray[Any]
-    simulation: Simulation
-    folds: tuple[Fold, ...]
+from sff_napari.simulation import apply_flow
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,11 @@ from skimage.metrics import structural_similarity
 
 from sff_napari.errors import InputError
 
+_WINDOW = 64
+"""Side of the windows of the power spectrum, px."""
+_QUIET = 0.5
+"""Power a pixel, in squared grey values, below which nobody sees a difference."""
+
 
 def psnr(image: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_] | None = None) -> float:
     """Return the peak signal-to-noise ratio against 255, in dB.
@@ -108,6 +113,61 @@ def sharpness(image: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_]
         return float(np.sqrt(np.square(values - gaussian_filter(values, 2.0))[where].mean()))
 
     return detail(image) / max(detail(truth), 1e-9)
+
+
+def spectrum_distance(
+    image: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_] | None = None
+) -> float:
+    """Return how much the texture of an image differs from the truth's, in dB.
+
+    The log spectral distance: power spectra (Hann windows of 64 px, half
+    overlapping, less their mean) are averaged over the windows and over rings of
+    equal frequency, from 1/32 to 1/2 cycles a pixel; the distance is the root
+    mean square, over the rings, of their ratio in dB.  It does not ask where
+    things lie, only how much of each size there is: a blurred slice is far from
+    the truth, its neighbour is near.
+
+    Parameters
+    ----------
+    image, truth : ndarray, (Y, X)
+        Grey values from 0 to 255; rounded and clipped to 8 bits first.
+    where : ndarray, (Y, X) bool, optional
+        Windows count whose centre lies here; all if not given.
+
+    Returns
+    -------
+    float
+        0 for the same texture; NaN if no window counts or the slice is smaller
+        than a window.
+    """
+    height, width = truth.shape
+    corners = [
+        (top, left)
+        for top in range(0, height - _WINDOW + 1, _WINDOW // 2)
+        for left in range(0, width - _WINDOW + 1, _WINDOW // 2)
+        if where is None or where[top + _WINDOW // 2, left + _WINDOW // 2]
+    ]
+    if not corners:
+        return float("nan")
+    first, second = (_rings(_eight_bit(grey), corners) for grey in (image, truth))
+    ratio = 10 * np.log10((first + _QUIET) / (second + _QUIET))
+    return float(np.sqrt(np.square(ratio).mean()))
+
+
+def _rings(grey: NDArray[np.float64], corners: list[tuple[int, int]]) -> NDArray[np.float64]:
+    """Return the power on rings of equal frequency, averaged over windows, per pixel."""
+    hann = np.hanning(_WINDOW + 2)[1:-1]
+    taper = np.outer(hann, hann)
+    power = np.zeros((_WINDOW, _WINDOW))
+    for top, left in corners:
+        part = grey[top : top + _WINDOW, left : left + _WINDOW]
+        power += np.abs(np.fft.fft2((part - part.mean()) * taper)) ** 2
+    power /= len(corners) * np.square(taper).sum()
+    frequency = np.fft.fftfreq(_WINDOW) * _WINDOW
+    ring = np.rint(np.hypot(frequency[:, None], frequency[None])).astype(int)
+    counts = np.bincount(ring.ravel())
+    sums = np.bincount(ring.ravel(), power.ravel())
+    return (sums / counts)[2 : _WINDOW // 2 + 1]
 
 
 def _eight_bit(image: NDArray[Any]) -> NDArray[np.float64]:

@@ -7,6 +7,12 @@ from sff_napari.simulation.plan import (
     random_realistic,
     random_straight,
 )
+from sff_napari.simulation.ranges import (
+    ranges_from_dict,
+    ranges_to_dict,
+    read_ranges,
+    write_ranges,
+)
 from sff_napari.simulation.simulate import (
     Simulation,
     apply_flow,
@@ -24,8 +30,12 @@ __all__ = [
     "neuropil",
     "random_realistic",
     "random_straight",
+    "ranges_from_dict",
+    "ranges_to_dict",
+    "read_ranges",
     "simulate",
     "simulate_fold",
     "simulate_realistic",
     "simulate_straight",
+    "write_ranges",
 ]

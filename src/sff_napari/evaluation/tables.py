@@ -1,0 +1,91 @@
+"""Comparisons as tables of text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sff_napari.evaluation.segmentation import BAND, NEAR
+
+if TYPE_CHECKING:
+    from sff_napari.evaluation.evaluate import Evaluation
+
+
+def main_table(found: Evaluation) -> str:
+    """Return the scores against the clean slices."""
+    head = (
+        f"{'method':<22}{'PSNR':>14}{'SSIM':>16}{'in dB':>8}{'out dB':>8}"
+        f"{'in SSIM':>9}{'out SSIM':>9}{'sharp':>7}{'spec':>7}{'in spec':>9}"
+        f"{'EPE px':>8}{'95 %':>7}{'s':>8}"
+    )
+    lines = [_title(found), head]
+    for row in found.rows:
+        m, i = row.mean, row.interval
+        if not math.isfinite(m["seconds"]):  # the clean slices: nothing to compare with themselves
+            continue
+        lines.append(
+            f"{row.method:<22}"
+            f"{cell(m['psnr'], 2, 7)} ±{cell(i['psnr'], 2, 5)}"
+            f"{cell(m['ssim'], 3, 8)} ±{cell(i['ssim'], 3, 6)}"
+            f"{cell(m['psnr_inside'], 2, 8)}{cell(m['psnr_outside'], 2, 8)}"
+            f"{cell(m['ssim_inside'], 3, 9)}{cell(m['ssim_outside'], 3, 9)}"
+            f"{cell(m['sharpness_inside'], 2, 7)}{cell(m['spectrum'], 2, 7)}"
+            f"{cell(m['spectrum_inside'], 2, 9)}{cell(m['flow_error'], 2, 8)}"
+            f"{cell(m['flow_error_95'], 2, 7)}{cell(m['seconds'], 2, 8)}"
+        )
+    return "\n".join(lines)
+
+
+def segmentation_table(found: Evaluation) -> str:
+    """Return the scores of the segmentations."""
+    head = (
+        f"{'method':<22}{'split':>7}{'merge':>7}{'VOI':>15}{'recovered':>19}"
+        f"{'ARAND':>16}{'recovered':>19}"
+    )
+    lines = [
+        f"Segmentation against the {found.truth}; recovered: share of what the fold cost, "
+        "with its 95 % interval"
+    ]
+    for title, end in (("whole slice", ""), (f"within {BAND} px of the corrupted region", NEAR)):
+        lines += ["", title, head]
+        for row in found.rows:
+            m, i = row.mean, row.interval
+            voi, arand = f"voi{end}", f"arand{end}"
+            lines.append(
+                f"{row.method:<22}{cell(m[f'voi_split{end}'], 2, 7)}"
+                f"{cell(m[f'voi_merge{end}'], 2, 7)}"
+                f"{cell(m[voi], 3, 8)} ±{cell(i[voi], 3, 5)}{_share(row.recovered[voi])}"
+                f"{cell(m[arand], 3, 9)} ±{cell(i[arand], 3, 5)}{_share(row.recovered[arand])}"
+            )
+    return "\n".join(lines)
+
+
+def _title(found: Evaluation) -> str:
+    return (
+        f"{found.folds} {found.kind} folds, slices {slice_ranges(found.slices)}, "
+        f"seed {found.seed}; mean ± 95 % interval"
+    )
+
+
+def _share(share: tuple[float, float, float]) -> str:
+    value, low, high = (f"{100 * x:.0f}" if math.isfinite(x) else "-" for x in share)
+    return f"{f'{value} % ({low}..{high})':>19}"
+
+
+def cell(value: float, digits: int, width: int) -> str:
+    """Return a number in a cell of a table, a dash where there is none."""
+    return f"{'-':>{width}}" if not math.isfinite(value) else f"{value:>{width}.{digits}f}"
+
+
+def slice_ranges(slices: Sequence[int]) -> str:
+    """Return slice numbers as people write them: ``3,7-9``."""
+    parts, ordered = [], sorted(slices)
+    start = last = ordered[0]
+    for z in [*ordered[1:], -2]:
+        if z == last + 1:
+            last = z
+            continue
+        parts.append(str(start) if start == last else f"{start}-{last}")
+        start = last = z
+    return ",".join(parts)

@@ -1,0 +1,61 @@
+"""``sff-napari evaluate`` in its modes."""
+
+from __future__ import annotations
+
+import pytest
+
+from sff_napari.simulation import RealisticRanges, write_ranges
+
+
+def test_segmentation_and_ranges(command, small, tmp_path):
+    write_ranges(tmp_path / "ranges.json", RealisticRanges(gap=(12, 13), half_width=(4, 5)))
+    ended = command(
+        "evaluate", small, "--folds", 2, "--methods", "damaged,mean", "--kind", "realistic",
+        "--ranges", tmp_path / "ranges.json", "--segmentation", "--json",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    rows = {row["method"]: row for row in ended.json()["rows"]}
+    assert rows["damaged"]["recovered"]["arand"][0] == 0
+    assert rows["clean"]["mean"]["voi"] == 0
+
+
+def test_instances(command, small):
+    ended = command(
+        "evaluate", small, "--folds", 1, "--methods", "damaged", "--instances", small
+    )  # any integers will do
+    assert ended.code == 0, ended.err
+    assert "against the instances" in ended.out
+
+
+def test_perturb(command, small):
+    ended = command(
+        "evaluate", small, "--folds", 1, "--methods", "mean",
+        "--perturb", "brightness=+20%", "--perturb", "blur=1",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert "20 % brighter" in ended.out
+    assert "blurred by 1 px" in ended.out
+
+
+def test_leave_one_out(command, small):
+    ended = command("evaluate", small, "--leave-one-out", "--slices", "1", "--json")
+    assert ended.code == 0, ended.err
+    record = ended.json()
+    assert record["slices"][0]["psnr"].keys() >= {"copy", "mean", "motion", "network", "restored"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--perturb", "magic=1"], "cannot be read"),
+        (["--leave-one-out", "--perturb", "blur=1"], "no effect with --leave-one-out"),
+        (["--perturb", "blur=1", "--segmentation"], "no effect with --perturb"),
+        (["--damaged", "1"], "no effect without"),
+        (["--ranges", "nothing.json"], "no file of ranges"),
+    ],
+)
+def test_what_makes_no_sense(command, small, options, says):
+    ended = command("evaluate", small, *options)
+    assert ended.code == 2
+    assert says in ended.err
+    assert "Traceback" not in ended.err
