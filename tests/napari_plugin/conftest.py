@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication
 
 from sff_napari import Fold, simulate_fold
 from sff_napari.evaluation.without_truth import NeighbourScores
+from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.deciding import geometry_of
 from sff_napari.napari_plugin.restoration_widget import RestorationWidget
 from sff_napari.napari_plugin.sample import TRUTH
@@ -48,6 +49,8 @@ def private_home(tmp_path, monkeypatch):
     """Sessions of stacks without a path go to a folder of the test."""
     for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
+    # Nor do the preferences of the person who runs the tests count.
+    monkeypatch.setattr(compat, "register_plugin_settings", lambda _: None)
 
 
 @pytest.fixture

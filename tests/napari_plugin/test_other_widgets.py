@@ -32,6 +32,7 @@ from sff_napari.stacks import read_folds
 
 DAMAGED = 2
 LINE = [(0.0, 96.0), (223.0, 130.0)]
+REAL_SETTINGS = compat.register_plugin_settings
 
 
 def test_simulating_a_fold_gives_a_stack_with_known_truth(
@@ -252,7 +253,7 @@ def preferences(monkeypatch):
     """The plugin's section of napari's preferences, not that of the person who runs the tests."""
     fields = {name: (type(value), value) for name, value in DEFAULTS.items()}
     section = create_model("Section", __base__=EventedModel, **fields)()
-    real = compat.register_plugin_settings(PLUGIN)
+    real = REAL_SETTINGS(PLUGIN)
     assert real is None or {"connect", "disconnect"} <= set(dir(real.restoration.events))
     monkeypatch.setattr(
         compat, "register_plugin_settings", lambda _: SimpleNamespace(restoration=section)
