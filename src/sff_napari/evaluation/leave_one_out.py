@@ -45,8 +45,10 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "likeness": ("less like its neighbours", ""),
     "between": ("between neighbours less like each other", ""),
 }
-_SMALLEST = {"brightness": 4.0, "contrast": 2.0, "detail": 1.0, "likeness": 0.05, "between": 0.05}
-"""Deviations smaller than this do not stand out however alike the slices are."""
+_SMALLEST = {"brightness": 4.0, "contrast": 0.0, "detail": 0.0, "likeness": 0.05, "between": 0.05}
+_SMALLEST_SHARE = {"contrast": 0.1, "detail": 0.1}
+"""Deviations smaller than this, or than this share of the median, do not stand out however
+alike the slices are."""
 
 
 @dataclass(frozen=True)
@@ -330,7 +332,8 @@ def unusual_slices(slices: Sequence[SliceScores]) -> dict[int, str]:
         values = np.array([one.about[name] for one in slices])
         middle = float(np.nanmedian(values))
         spread = 1.4826 * float(np.nanmedian(np.abs(values - middle)))
-        limit = max(_FAR * spread, _SMALLEST[name])
+        least = max(_SMALLEST[name], _SMALLEST_SHARE.get(name, 0.0) * abs(middle))
+        limit = max(_FAR * spread, least)
         for one, value in zip(slices, values, strict=True):
             words = below if value < middle - limit else above if value > middle + limit else ""
             if words:
