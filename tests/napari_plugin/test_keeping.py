@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from sff_napari.errors import InputError
 from sff_napari.napari_plugin.export import ExportDialog, export_job, start_export
 from sff_napari.sessions import Sidecar
-from sff_napari.sessions.export import export
+from sff_napari.sessions.export import export, export_volumes
 from sff_napari.stacks import open_stack, read_folds
 
 DAMAGED = 2
@@ -338,3 +339,52 @@ def test_a_second_viewer_on_a_fresh_stack_is_told_where_it_saves(open_file, monk
     assert told[0].count(". ") == 0
     assert first.controller.keeper.place != second.controller.keeper.place
     assert str(second.controller.keeper.place) in told[0]
+
+
+def test_a_stack_with_four_axes_is_exported_whole_or_as_shown(
+    open_panel, folded_stack, draw, give_result, finish, tmp_path, qtbot
+):
+    data = np.stack([folded_stack, folded_stack[::-1], folded_stack])
+    labels = ("t", "z", "y", "x")
+    panel = open_panel(data, axis_labels=labels)
+    c = panel.controller
+    for time, value in ((0, 60), (2, 80)):
+        c.go_to((time, DAMAGED))
+        draw(c, LINE)
+        give_result(c, (time, DAMAGED), value=value)
+        c.accept_slice()
+    dialog = ExportDialog(c)
+    qtbot.addWidget(dialog)
+    assert dialog.which.isVisibleTo(dialog)
+    assert "3 volumes, 15 slices, of which 2 corrected" in dialog.note.text()
+    dialog.folder.setText(str(tmp_path / "all"))
+    dialog.format.setCurrentIndex(1)
+    dialog._start()
+    finish(c)
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["t0000", "t0001", "t0002"]
+    for time in range(3):
+        stack = open_stack(tmp_path / "all" / f"t{time:04d}" / "restored.tif")
+        expected = data[time].copy()
+        if time != 1:
+            expected[DAMAGED] = {0: 60, 2: 80}[time]
+        np.testing.assert_array_equal(np.stack([stack[z] for z in range(5)]), expected)
+    assert read_folds(tmp_path / "all" / "t0002" / "folds.json").slices == [DAMAGED]
+    dialog = ExportDialog(c)
+    qtbot.addWidget(dialog)
+    dialog.which.setCurrentIndex(1)
+    assert "t0002" in dialog.which.currentText()
+    assert "Writes 5 slices, of which 1 corrected" in dialog.note.text()
+    dialog.folder.setText(str(tmp_path / "one"))
+    dialog._start()
+    finish(c)
+    assert (open_stack(tmp_path / "one" / "restored.ome.zarr")[DAMAGED] == 80).all()
+
+
+def test_volumes_are_exported_all_or_none(open_panel, folded_stack, tmp_path, finish):
+    c = open_panel(np.stack([folded_stack, folded_stack])).controller
+    start_export(c, tmp_path / "out", "tiff", ["stack"], every_volume=True)
+    c.cancel()
+    finish(c)
+    assert list(tmp_path.glob("*out*")) == []
+    with pytest.raises(InputError, match="no volume"):
+        export_volumes({}, tmp_path / "out")

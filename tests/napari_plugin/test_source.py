@@ -82,3 +82,16 @@ def test_other_layers_lie_in_the_same_place():
     assert other.axis_labels == layer.axis_labels
     assert source.voxel_size == (45, 4, 4)
     assert ImageSource(Image(DATA[0])).voxel_size is None
+
+
+def test_volumes_of_a_stack_with_more_axes():
+    source = ImageSource(Image(np.zeros((2, 3, 4, 8, 8)), axis_labels=("t", "c", "z", "y", "x")))
+    assert len(source.every_volume()) == 6
+    assert source.every_volume()[:2] == [(0, 0, 0), (0, 1, 0)]
+    assert source.volume_name((1, 2, 3)) == "t0001-c0002"
+    unnamed = ImageSource(Image(np.zeros((2, 4, 8, 8))), slice_axis=0)
+    assert unnamed.every_volume() == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    assert unnamed.volume_name((1, 3)) == "axis1_0003"
+    flat = ImageSource(Image(np.zeros((4, 8, 8))))
+    assert flat.every_volume() == [(0,)]
+    assert flat.volume_name((2,)) == "all"

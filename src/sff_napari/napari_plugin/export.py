@@ -23,7 +23,8 @@ from qtpy.QtWidgets import (
 from sff_napari.napari_plugin.notify import show_note
 from sff_napari.napari_plugin.sections import wrapped
 from sff_napari.napari_plugin.workers import Channel
-from sff_napari.sessions.export import ExportFormat, ExportJob, export
+from sff_napari.sessions.export import ExportFormat, ExportJob, export, export_volumes
+from sff_napari.sessions.records import Index
 
 if TYPE_CHECKING:
     from sff_napari.napari_plugin.controller import Controller
@@ -36,12 +37,25 @@ _PARTS = {
 }
 
 
-def export_job(controller: Controller, *, undecided: bool = False) -> ExportJob:
-    """Return what would be exported: the accepted slices, and on request the undecided ones."""
+def export_job(
+    controller: Controller, *, undecided: bool = False, at: Index | None = None
+) -> ExportJob:
+    """Return what would be exported of one volume.
+
+    Parameters
+    ----------
+    controller : Controller
+        The session.
+    undecided : bool
+        Also the slices that are restored but not decided; else only the accepted ones.
+    at : tuple of int, optional
+        A slice of the volume; the one that is shown if not given.
+    """
     source, lines = controller.source, controller.lines
     assert source is not None
     assert lines is not None
-    every = {index: z for z, index in enumerate(source.every_index(controller.index))}
+    places = source.every_index(controller.index if at is None else at)
+    every = {index: z for z, index in enumerate(places)}
     states = ("accepted", "restored") if undecided else ("accepted",)
     results = [
         r
@@ -56,12 +70,22 @@ def export_job(controller: Controller, *, undecided: bool = False) -> ExportJob:
         source.layer.name,
         (source.count, *source.plane),
         source.dtype,
-        lambda z: source.read(source.every_index(controller.index)[z]),
+        lambda z: source.read(places[z]),
         {every[r.index]: partial(controller.store.array, r.index) for r in results},
         folds,
         [r.record.to_dict() for r in results],
         source.voxel_size,
     )
+
+
+def export_jobs(controller: Controller, *, undecided: bool = False) -> dict[str, ExportJob]:
+    """Return what would be exported of every volume, by the names of their folders."""
+    source = controller.source
+    assert source is not None
+    return {
+        source.volume_name(at): export_job(controller, undecided=undecided, at=at)
+        for at in source.every_volume()
+    }
 
 
 def start_export(
@@ -72,24 +96,30 @@ def start_export(
     *,
     undecided: bool = False,
     overwrite: bool = False,
+    every_volume: bool = False,
 ) -> None:
     """Write in a worker; the panel shows progress and can cancel."""
-    job = export_job(controller, undecided=undecided)
+    jobs = (
+        export_jobs(controller, undecided=undecided)
+        if every_volume
+        else {"": export_job(controller, undecided=undecided)}
+    )
 
     def work(channel: Channel) -> list[Path]:
-        return export(
-            job,
-            folder,
-            format,
-            parts=parts,
-            overwrite=overwrite,
-            progress=channel.progress,
-            cancelled=channel.cancelled,
-        )
+        how: dict[str, Any] = {
+            "parts": parts,
+            "overwrite": overwrite,
+            "progress": channel.progress,
+            "cancelled": channel.cancelled,
+        }
+        if every_volume:
+            return export_volumes(jobs, folder, format, **how)
+        return export(jobs[""], folder, format, **how)
 
     def done(_written: list[Path]) -> None:
-        count = len(job.patches)
-        text = f"Exported {count} corrected slice{'s' * (count != 1)} to {folder}."
+        count = sum(len(job.patches) for job in jobs.values())
+        many = f" in {len(jobs)} volumes" if every_volume else ""
+        text = f"Exported {count} corrected slice{'s' * (count != 1)}{many} to {folder}."
         controller.status.emit(text)
         show_note(text)
 
@@ -122,8 +152,21 @@ class ExportDialog(QDialog):
         self.format.addItem("OME-Zarr", "ome-zarr")
         self.format.addItem("TIFF", "tiff")
         self.format.setToolTip("Format of the corrected stack and of the masks.")
+        self.which = QComboBox()
+        volumes = source.every_volume()
+        self.which.addItem(f"All {len(volumes)} volumes, each in a folder of its own", True)
+        self.which.addItem(
+            f"Only the volume that is shown ({source.volume_name(controller.index)})", False
+        )
+        self.which.setToolTip("A stack with more than three axes holds several volumes.")
         form = QFormLayout()
         form.addRow("Folder", row)
+        if len(volumes) > 1:
+            form.addRow("Volumes", self.which)
+        else:
+            self.which.setCurrentIndex(1)
+            self.which.setParent(self)
+            self.which.hide()
         form.addRow("Format", self.format)
         self.parts = {}
         for key, text in _PARTS.items():
@@ -137,10 +180,13 @@ class ExportDialog(QDialog):
         self.overwrite = QCheckBox("Replace the folder if it exists")
         self.overwrite.setToolTip("The old folder stays until the new one is complete.")
         form.addRow(self.overwrite)
-        accepted = len(export_job(controller).patches)
-        self.note = wrapped(
-            f"{accepted} accepted slice{'s' * (accepted != 1)}. Your original is never changed."
-        )
+        self.note = wrapped()
+        self.note.setToolTip("What the export will write.")
+        self.which.currentIndexChanged.connect(self._describe)
+        self.format.currentIndexChanged.connect(self._describe)
+        for box in (self.undecided, *self.parts.values()):
+            box.toggled.connect(self._describe)
+        self._describe()
         buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
         )
@@ -151,6 +197,35 @@ class ExportDialog(QDialog):
         layout.addLayout(form)
         layout.addWidget(self.note)
         layout.addWidget(buttons)
+
+    @property
+    def every_volume(self) -> bool:
+        """Whether all volumes are written, or the one that is shown."""
+        return bool(self.which.currentData())
+
+    def _describe(self, *_: Any) -> None:
+        """Say what would be written."""
+        undecided = self.undecided.isChecked()
+        if self.every_volume:
+            jobs = list(export_jobs(self.controller, undecided=undecided).values())
+        else:
+            jobs = [export_job(self.controller, undecided=undecided)]
+        slices = sum(job.shape[0] for job in jobs)
+        corrected = sum(len(job.patches) for job in jobs)
+        lines = sum(len(records) for job in jobs for records in job.folds.values())
+        many = f"{len(jobs)} volumes, " if len(jobs) > 1 else ""
+        pixels = slices * jobs[0].shape[1] * jobs[0].shape[2]
+        size = 0
+        if self.parts["stack"].isChecked():
+            size += pixels * jobs[0].dtype.itemsize
+        if self.parts["masks"].isChecked():
+            size += pixels
+        kind = "undecided ones too" if undecided else "accepted ones only"
+        self.note.setText(
+            f"Writes {many}{slices} slice{'s' * (slices != 1)}, of which {corrected} "
+            f"corrected ({kind}), and {lines} fold line{'s' * (lines != 1)}; up to "
+            f"{max(1, round(size / 2**20))} MiB before compression. Your original is never changed."
+        )
 
     def _browse(self, *_: Any) -> None:
         folder = QFileDialog.getExistingDirectory(
@@ -179,5 +254,6 @@ class ExportDialog(QDialog):
             parts,
             undecided=self.undecided.isChecked(),
             overwrite=self.overwrite.isChecked(),
+            every_volume=self.every_volume,
         )
         self.accept()

@@ -112,6 +112,23 @@ class ImageSource:
             return [()]
         return [(*like[: self.axis], z, *like[self.axis + 1 :]) for z in range(self.count)]
 
+    def every_volume(self) -> list[Index]:
+        """Return the first slice of each volume: one for every position on the other axes."""
+        outer = [1 if axis == self.axis else n for axis, n in enumerate(self.shape[:-2])]
+        return [tuple(int(i) for i in index) for index in np.ndindex(*outer)]
+
+    def volume_name(self, at: Index) -> str:
+        """Return a folder's name for the volume that slice `at` belongs to: ``"t0003"``."""
+        labels = [str(label) for label in getattr(self.layer, "axis_labels", ())]
+        parts = []
+        for axis, place in enumerate(at):
+            if axis == self.axis:
+                continue
+            label = labels[axis] if axis < len(labels) else ""
+            # napari numbers axes that have no name.
+            parts.append(f"{label if label.isalpha() else f'axis{axis}_'}{place:04d}")
+        return "-".join(parts) or "all"
+
     def place_of(self, index: Index) -> int:
         """Return the position along the slice axis."""
         return index[self.axis] if index else 0

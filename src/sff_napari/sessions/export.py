@@ -155,6 +155,54 @@ def export(
     return [folder / name for name in written]
 
 
+def export_volumes(
+    jobs: Mapping[str, ExportJob],
+    folder: str | Path,
+    format: ExportFormat = "ome-zarr",
+    *,
+    parts: Sequence[str] = ("stack", "lines", "masks", "flow"),
+    overwrite: bool = False,
+    progress: Callable[[float, str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> list[Path]:
+    """Write several volumes, each into a folder of its own; all of them or nothing.
+
+    Parameters
+    ----------
+    jobs : mapping of str to ExportJob
+        By the names of their folders.
+    folder : path
+        The folder to make around them.
+    format, parts, overwrite, progress, cancelled
+        See `export`.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    StackError
+        If it cannot be written.
+    InputError
+        If no part or no volume was chosen.
+    """
+    if not jobs:
+        raise InputError("There is no volume to export: open a stack first.")
+    folder = Path(folder)
+    report = Reporter(progress, cancelled)
+    written: list[Path] = []
+    with atomic_folder(folder, overwrite=overwrite) as partial:
+        for done, (name, job) in enumerate(jobs.items()):
+            share = report.part(done / len(jobs), (done + 1) / len(jobs))
+            made = export(
+                job, partial / name, format, parts=parts, progress=share, cancelled=cancelled
+            )
+            written += [folder / path.relative_to(partial) for path in made]
+    return written
+
+
 def _write_flow(job: ExportJob, folder: Path, report: Reporter) -> list[str]:
     """Write one float32 TIFF (2, Y, X), (dy, dx) in px and NaN without source, for each slice."""
     import tifffile
