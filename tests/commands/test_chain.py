@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import zarr
 from PIL import Image
 
 from sff_napari.commands import restore as restore_command
-from sff_napari.restoration import FUSIONS, INTERPOLATIONS, UNFOLDINGS
+from sff_napari.restoration import DEFAULT_COVER, FUSIONS, INTERPOLATIONS, UNFOLDINGS
 from sff_napari.stacks import open_stack, read_folds
+from sff_napari.volumes.pieces import DEFAULT_TILE
 
 Command = Callable[..., Any]
 
@@ -64,19 +66,22 @@ def test_detect_then_restore(clean: Path, damaged: Path, tmp_path: Path, command
     assert error(after[2], truth) < 0.8 * error(before[2], truth)
 
     group = zarr.open_group(out, mode="r")
-    synthesised = np.asarray(group["synthesised"][2])
-    assert 0 < (synthesised == 255).mean() < 0.7
+    synthesised = np.asarray(group["labels/synthesised/0"][2])
+    assert 0 < (synthesised == 1).mean() < 0.7
     assert (synthesised == 0).any()
-    assert np.isfinite(np.asarray(group["flow"][2])).any()
-    made: Any = group.attrs["sff_napari"]
+    assert np.isfinite(np.asarray(group["displacement"][2])).any()
+    made = json.loads((out / "sff_napari" / "plan.json").read_text())
     assert made["parameters"]["unfolding"] == "law"
-    (record,) = made["slices"]
+    record = json.loads((out / "sff_napari" / "slices" / "000002.json").read_text())
     assert (record["slice"], record["previous"], record["following"]) == (2, 1, 3)
     assert record["folds"][0]["source"] == "detected"
 
     again = command("restore", damaged, "--folds", folds, "-o", out)
-    assert again.code == 2
-    assert "exists already" in again.err
+    assert again.code == 0
+    assert "Nothing was missing" in again.out
+    other = command("restore", damaged, "--folds", folds, "-o", out, "--cover", "3")
+    assert other.code == 2
+    assert "other settings" in other.err
 
 
 def test_restore_at_the_end_of_the_stack_and_beside_damage(
@@ -100,6 +105,8 @@ def test_the_help_names_what_the_core_offers() -> None:
     assert restore_command.INTERPOLATIONS == INTERPOLATIONS
     assert restore_command.UNFOLDINGS == UNFOLDINGS
     assert restore_command.FUSIONS == FUSIONS
+    assert restore_command.COVER == DEFAULT_COVER
+    assert restore_command.TILE == DEFAULT_TILE
 
 
 def test_detect_prints_the_folds_file(damaged: Path, command: Command) -> None:

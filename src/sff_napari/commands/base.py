@@ -79,7 +79,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         # A polite kill cleans up as Ctrl-C does.
         signal.signal(signal.SIGTERM, _end)
     try:
-        command.main(args=arguments, prog_name=name, standalone_mode=False)
+        code = command.main(args=arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
@@ -104,7 +104,8 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         if error.filename is None and error.errno is None:
             raise
         _fail(f"Error: {explain(error, error.filename or 'A file')}")
-    sys.exit(0)
+    # What `context.exit` was called with; commands themselves return nothing.
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

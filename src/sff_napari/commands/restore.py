@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,17 +18,38 @@ from sff_napari.commands.base import (
     stack_argument,
 )
 
+if TYPE_CHECKING:
+    from sff_napari.stacks import FoldsFile, Stack
+    from sff_napari.volumes.engine import Summary
+
 # Written out here so that --help need not load torch; a test compares them with the core's.
 INTERPOLATIONS = ("motion", "mean", "network", "previous", "following")
 UNFOLDINGS = ("law", "network", "none")
 FUSIONS = ("seamless", "stitch", "network", "network-everywhere")
+COVER = 2.0
+TILE = 2048
+INCOMPLETE = 3
+"""Exit code of a run that finished, but could not do everything."""
 
 
 @click.command(context_settings=CONTEXT)
 @stack_argument
-@click.option("--folds", "folds_path", type=PATH, required=True, help="Folds file (JSON).")
+@click.option("--folds", "folds_path", type=PATH, required=True, help="Folds file.")
 @click.option("-o", "--out", type=PATH, required=True, help="OUT.zarr or OUT.tif to write.")
 @slices_option("Slices to restore.  [default: all in the folds file]")
+@click.option(
+    "--overlay",
+    is_flag=True,
+    help="Store only the chunks that change; the rest is read from STACK, which must be a zarr.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Worker processes on this machine, one for each GPU where there are several.  "
+    "[default: threads of one process]",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="A dask cluster, e.g. tcp://10.0.0.1:8786.")
 @click.option(
     "--interpolation",
     type=click.Choice(INTERPOLATIONS),
@@ -47,65 +69,196 @@ FUSIONS = ("seamless", "stitch", "network", "network-everywhere")
     help="How the hidden region is filled and joined.",
 )
 @click.option("--weights", type=PATH, help="Weights of the networks: a file or a folder.")
-@click.option("--tile", type=click.IntRange(min=64), help="Side of the tiles, px.")
+@click.option(
+    "--cover",
+    type=click.FloatRange(0, 100),
+    default=COVER,
+    metavar="PX",
+    help="Pixels by which the dark line is widened.",
+)
+@click.option(
+    "--tile",
+    type=click.IntRange(min=64),
+    default=TILE,
+    metavar="PX",
+    help="Larger slices are restored in pieces of this side, along their folds.",
+)
 @device_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @json_option
+@click.pass_context
 def command(
-    stack: Path,
+    context: click.Context,
+    stack: str,
     folds_path: Path,
     out: Path,
     slices: str | None,
+    overlay: bool,
+    workers: int | None,
+    scheduler: str | None,
     interpolation: str,
     unfolding: str,
     fusion: str,
     weights: Path | None,
-    tile: int | None,
+    cover: float,
+    tile: int,
     device: str,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Write the stack with the slices that have folds restored.
 
-    OUT gets the whole stack, and for each restored slice which pixels were
-    synthesised, the flow of the unfolding, and how it was made.
+    OUT.zarr keeps chunks, codecs and metadata of a STACK that is a zarr; what
+    is not touched is copied as it is.  It also gets the synthesised pixels
+    (labels/synthesised), the displacement, and in OUT.zarr/sff_napari the
+    record of what was done.  It is made in OUT.zarr.part: the same command
+    goes on with a run that ended early, and over a complete OUT.zarr it does
+    what is missing.  OUT.tif is written in one go, slice by slice.
+
+    Exit code: 0 if all was done, 3 if some slices or chunks could not be done
+    (they stay as they were, and are named), 2 after an error, 130 after
+    Ctrl-C.
     """
-    from sff_napari.commands.stack_restoration import StackRestoration
     from sff_napari.devices import choose_device
     from sff_napari.errors import InputError
-    from sff_napari.stacks import check_output, open_stack, read_folds, write_restored
+    from sff_napari.stacks import check_output, open_stack, read_folds
 
     choose_device(device)
-    check_output(out, overwrite=overwrite)
-    choices = {"interpolation": interpolation, "unfolding": unfolding, "fusion": fusion}
+    volume = out.suffix.lower() == ".zarr"
+    if not volume and (overlay or workers is not None or scheduler is not None):
+        raise InputError(f"{out} is no zarr: --overlay, --workers and --scheduler need OUT.zarr.")
+    if workers is not None and scheduler is not None:
+        raise InputError("--workers starts a cluster and --scheduler names one: give only one.")
+    check_output(out, overwrite=overwrite or volume)
     file = read_folds(folds_path)
     with open_stack(stack) as opened, progress_bar() as progress:
         file.check(opened.shape)
-        wanted = file.slices if slices is None else opened.parse_slices(slices)
-        without = [z for z in wanted if z not in file.folds]
-        if without:
-            raise InputError(
-                f"The folds file has no fold on slice {without[0]}: choose among the slices it "
-                "names, or draw or detect one there."
+        wanted = _wanted(opened, file, folds_path, slices)
+        choices = {"interpolation": interpolation, "unfolding": unfolding, "fusion": fusion}
+        if not volume:
+            options = {"device": device, "weights": weights, "cover": cover, "tile": tile}
+            told = _write_tiff(out, opened, file, wanted, choices, options, overwrite, progress)
+        else:
+            from sff_napari.volumes.engine import restore_volume
+            from sff_napari.volumes.planning import Settings
+            from sff_napari.volumes.running import Cluster, Pool, Threads
+
+            pool: Pool = (
+                Threads() if workers is None and scheduler is None else Cluster(workers, scheduler)
             )
-        if not wanted:
-            raise InputError(f"The folds file {folds_path} names no fold: there is nothing to do.")
-        work = StackRestoration(
-            opened, file.folds, choices, device=device, weights=weights, tile=tile
-        )
-        written = write_restored(
-            out,
-            opened,
-            wanted,
-            work.restore,
-            manifest=work.manifest(),
-            overwrite=overwrite,
-            progress=progress,
-        )
-    for sentence in work.notes:
+            try:
+                summary = restore_volume(
+                    stack,
+                    opened,
+                    file.folds,
+                    out,
+                    slices=wanted,
+                    settings=Settings(
+                        **choices, cover=cover, tile=tile, weights=weights, device=device
+                    ),
+                    overlay=overlay,
+                    overwrite=overwrite,
+                    pool=pool,
+                    progress=progress,
+                )
+            finally:
+                pool.close()
+    if volume:
+        told = _told(summary)
+    for sentence in told["notes"]:
         click.echo(sentence, err=True)
     if as_json:
-        echo_json({"out": str(written), **work.manifest(), "slices": work.records})
-        return
-    count = "1 slice" if len(wanted) == 1 else f"{len(wanted)} slices"
-    click.echo(f"{count} restored in {work.seconds:.1f} s; see {written}.")
+        echo_json(told["json"])
+    else:
+        click.echo(told["text"])
+    context.exit(told["code"])
+
+
+def _wanted(stack: Stack, file: FoldsFile, path: Path, slices: str | None) -> list[int]:
+    from sff_napari.errors import InputError
+
+    wanted = file.slices if slices is None else stack.parse_slices(slices)
+    without = [z for z in wanted if z not in file.folds]
+    if without:
+        raise InputError(
+            f"The folds file has no fold on slice {without[0]}: choose among the slices it "
+            "names, or draw or detect one there."
+        )
+    if not wanted:
+        raise InputError(f"The folds file {path} names no fold: there is nothing to do.")
+    return wanted
+
+
+def _write_tiff(
+    out: Path,
+    stack: Stack,
+    file: FoldsFile,
+    wanted: list[int],
+    choices: dict[str, str],
+    options: dict[str, Any],
+    overwrite: bool,
+    progress: Any,
+) -> dict[str, Any]:
+    from sff_napari.commands.stack_restoration import StackRestoration
+    from sff_napari.stacks import write_restored
+
+    work = StackRestoration(stack, file.folds, choices, **options)
+    written = write_restored(
+        out,
+        stack,
+        wanted,
+        work.restore,
+        manifest=work.manifest(),
+        overwrite=overwrite,
+        progress=progress,
+    )
+    return {
+        "code": 0,
+        "notes": work.notes,
+        "json": {"out": str(written), **work.manifest(), "slices": work.records},
+        "text": f"{_count(len(wanted))} restored in {work.seconds:.1f} s; see {written}.",
+    }
+
+
+def _told(summary: Summary) -> dict[str, Any]:
+    """Return what is printed about a run over a volume."""
+    from sff_napari.volumes.files import Folder
+    from sff_napari.volumes.job import read_plan
+    from sff_napari.volumes.records import read_slices
+
+    done = summary.outcome
+    notes = [
+        *done.notes,
+        *(
+            reason if f"lice {z} " in reason else f"Slice {z}: {reason}"
+            for z, reason in sorted(done.failed.items())
+        ),
+        *(f"{key}: {reason}" for key, reason in sorted(done.lost.items())),
+    ]
+    if summary.complete and not done.restored:
+        text = f"Nothing was missing; {summary.out} is as it was."
+    else:
+        text = f"{_count(len(done.restored))} restored in {summary.seconds:.1f} s; "
+        text += f"see {summary.out}."
+        if done.failed:
+            text += f"  {_count(len(done.failed))} could not be restored; run again to retry."
+    slices = read_slices(Folder(summary.out))
+    return {
+        "code": 0 if summary.complete else INCOMPLETE,
+        "notes": notes,
+        "text": text,
+        "json": {
+            "out": str(summary.out),
+            "seconds": round(summary.seconds, 3),
+            "restored": done.restored,
+            "present": summary.present,
+            "failed": {str(z): reason for z, reason in sorted(done.failed.items())},
+            "lost": done.lost,
+            **read_plan(summary.out),
+            "slices": [slices[z] for z in sorted(slices)],
+        },
+    }
+
+
+def _count(number: int) -> str:
+    return "1 slice" if number == 1 else f"{number} slices"

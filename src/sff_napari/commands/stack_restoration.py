@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
-
-import numpy as np
 
 import sff_napari
 from sff_napari.devices import choose_device, describe_device
@@ -17,9 +14,12 @@ from sff_napari.errors import InputError
 from sff_napari.folds import Fold
 from sff_napari.networks import weights as network_weights
 from sff_napari.progress import Reporter
-from sff_napari.restoration import restore
+from sff_napari.restoration import DEFAULT_COVER, restore
 from sff_napari.sessions import choose_neighbours
 from sff_napari.stacks import RestoredSlice, Stack, stack_identity
+from sff_napari.volumes.plain import as_plain
+
+_LARGEST_TILE = 1024
 
 
 class StackRestoration:
@@ -38,8 +38,10 @@ class StackRestoration:
         Where to compute.
     weights : Path, optional
         Weights of the networks.
+    cover : float
+        Pixels by which the dark line is widened.
     tile : int, optional
-        Side of the tiles in pixels.
+        Side of the tiles in pixels; the result does not depend on it.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class StackRestoration:
         *,
         device: str = "auto",
         weights: Path | None = None,
+        cover: float = DEFAULT_COVER,
         tile: int | None = None,
     ) -> None:
         self._stack = stack
@@ -57,7 +60,9 @@ class StackRestoration:
         self._choices = dict(choices)
         self._device = device
         self._weights = weights
-        self._tile = tile
+        self._cover = cover
+        # Larger ones need more memory and gain nothing.
+        self._tile = None if tile is None else min(tile, _LARGEST_TILE)
         self.notes: list[str] = []
         self.records: list[dict[str, Any]] = []
         self.seconds = 0.0
@@ -78,6 +83,7 @@ class StackRestoration:
             "device": describe_device(choose_device(self._device)),
             "parameters": {
                 **self._choices,
+                "cover": self._cover,
                 "tile": self._tile,
                 "weights": None if self._weights is None else self._weights.name,
             },
@@ -111,7 +117,7 @@ class StackRestoration:
             )
         previous = None if neighbours.previous is None else neighbours.previous[0]
         following = None if neighbours.following is None else neighbours.following[0]
-        options: dict[str, Any] = {**self._choices}
+        options: dict[str, Any] = {**self._choices, "cover": self._cover}
         if self._weights is not None:
             options["weights"] = self._weights
         if self._tile is not None:
@@ -142,22 +148,3 @@ class StackRestoration:
         }
         self.records.append({"slice": z, **record})
         return RestoredSlice(result.restored, result.synthesised, result.flow, record)
-
-
-def as_plain(value: Any) -> Any:
-    """Return a value as plain JSON types; arrays become their shape, NaN becomes None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, Mapping):
-        return {str(key): as_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [as_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return as_plain(value.tolist()) if value.size <= 1000 else f"array {value.shape}"
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return str(value)

@@ -1,0 +1,125 @@
+"""The tasks that copy what is not changed: the stored bytes as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sff_napari.errors import StackError
+from sff_napari.io_atomic import explain
+from sff_napari.volumes.cells import Place
+from sff_napari.volumes.faults import Stop, sentence
+from sff_napari.volumes.files import RECORDS
+from sff_napari.volumes.job import Job
+from sff_napari.volumes.views import FilesStore, keys_of, raw
+
+_FILES = 128
+"""Files one task copies."""
+
+
+def keys_below(job: Job) -> Iterator[str]:
+    """Yield every key of the source but those of a record of its own."""
+    source = job.source
+    if isinstance(source, FilesStore):
+        for path in source.root.rglob("*"):
+            key = path.relative_to(source.root).as_posix()
+            if not key.startswith(f"{RECORDS}/") and path.is_file():
+                yield key
+    elif source is not None:
+        yield from (key for key in keys_of(source) if not key.startswith(f"{RECORDS}/"))
+
+
+def batches(items: Iterable[Any], size: int = _FILES) -> Iterator[list[Any]]:
+    """Yield lists of up to `size` items."""
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def copy_keys(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the bytes of some keys, undecoded.
+
+    Parameters
+    ----------
+    job : Job
+        The volume.
+    task : mapping
+        ``keys``.
+
+    Returns
+    -------
+    dict
+        ``bytes`` copied, and ``lost``: the keys that could not be read, each
+        with a sentence.
+
+    Raises
+    ------
+    Stop
+        If they cannot be written.
+    """
+    done, lost = 0, {}
+    for key in task["keys"]:
+        try:
+            if isinstance(job.source, FilesStore):
+                path = Path(job.source.root) / key
+                job.folder.copy(key, path)
+                done += path.stat().st_size
+            elif job.source is not None and not job.folder.has(key):
+                data = raw(job.source, key)
+                if data is not None:
+                    job.folder.put(key, data, lasting=False)
+                    done += len(data)
+        except Stop:
+            raise
+        except StackError as error:
+            lost[key] = sentence(error)
+        except OSError as error:
+            lost[key] = sentence(explain(error, key, "read"))
+    return {"bytes": done, "lost": lost}
+
+
+def import_cells(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Write chunks of the finest level from a stack of another kind.
+
+    Parameters
+    ----------
+    job : Job
+        The volume.
+    task : mapping
+        ``places`` of the cells.
+
+    Returns
+    -------
+    dict
+        As `copy_keys`.
+
+    Raises
+    ------
+    Stop
+        If they cannot be written.
+    """
+    done, lost = 0, {}
+    cells = job.layout.finest.cells
+    for one in task["places"]:
+        place: Place = tuple(one)
+        key = cells.key(place)
+        try:
+            if not job.folder.has(key):
+                data = job.bytes_before(0, place) or b""
+                job.folder.put(key, data, lasting=False)
+            box = cells.box(place)
+            count = 1
+            for part in box:
+                count *= part.stop - part.start
+            done += count * cells.dtype.itemsize
+        except Stop:
+            raise
+        except (StackError, MemoryError) as error:
+            lost[key] = sentence(error)
+    return {"bytes": done, "lost": lost}

@@ -1,0 +1,271 @@
+"""Restoring a volume: into a new result, or what is missing in one that is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sff_napari.errors import InputError, StackError
+from sff_napari.folds import Fold
+from sff_napari.io_atomic import explain, partial_name, remove_folder
+from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+from sff_napari.stacks import Stack
+from sff_napari.volumes import records
+from sff_napari.volumes.build import Build
+from sff_napari.volumes.files import WORK, Folder
+from sff_napari.volumes.job import PLAN, SELF, read_plan
+from sff_napari.volumes.lock import Lock
+from sff_napari.volumes.outcome import Outcome
+from sff_napari.volumes.planning import Settings, SlicePlan, VolumePlan, plan_slices, plan_volume
+from sff_napari.volumes.running import Pool, Threads
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run over a volume ended.
+
+    Parameters
+    ----------
+    out : Path
+        The result.
+    outcome : Outcome
+        What was done.
+    present : list of int
+        Slices that had been restored before.
+    seconds : float
+        How long it took.
+    """
+
+    out: Path
+    outcome: Outcome
+    present: list[int]
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.outcome.failed and not self.outcome.lost
+
+
+def part_of(out: Path) -> Path:
+    """Return the folder in which a result lies until it is complete."""
+    return out.with_name(out.name + ".part")
+
+
+def restore_volume(
+    place: str | os.PathLike[str],
+    stack: Stack,
+    folds: Mapping[int, Sequence[Fold]],
+    out: str | os.PathLike[str],
+    *,
+    slices: Collection[int] | None = None,
+    settings: Settings | None = None,
+    overlay: bool = False,
+    overwrite: bool = False,
+    select: Mapping[str, int] | None = None,
+    pool: Pool | None = None,
+    progress: ProgressCallback | None = None,
+    cancelled: CancelledCallback | None = None,
+) -> Summary:
+    """Restore the slices of a volume that have folds.
+
+    The result is made beside `out` and appears there once all is done.  A run
+    that ended early is gone on with; one over a complete result does what is
+    missing, which may be nothing.
+
+    Parameters
+    ----------
+    place : path-like
+        Where the stack lies.
+    stack : Stack
+        The damaged stack, opened.
+    folds : mapping of int to sequence of Fold
+        The folds of each damaged slice.
+    out : path-like
+        The OME-Zarr to write.
+    slices : collection of int, optional
+        Slices to restore; all that have folds where not given.
+    settings : Settings, optional
+        How they are restored.
+    overlay : bool
+        Store only what changes; the rest is read from the source.
+    overwrite : bool
+        Whether something else at `out` is replaced.
+    select : mapping of str to int, optional
+        Index on further axes of the stack.
+    pool : Pool, optional
+        What does the work; threads where not given.
+    progress, cancelled : callable, optional
+        See `sff_napari.progress`.
+
+    Returns
+    -------
+    Summary
+        What was done, and what could not be.
+
+    Raises
+    ------
+    InputError
+        If `out` was made from something else or in another way.
+    StackError
+        If the stack cannot be used or the result cannot be written.
+    """
+    start = time.perf_counter()
+    target = Path(out).expanduser()
+    settings = settings or Settings()
+    plan = plan_volume(os.fspath(place), stack, settings, overlay=overlay, select=select or {})
+    wanted = sorted(folds if slices is None else slices)
+    reporter = Reporter(progress, cancelled)
+    pool = pool or Threads()
+    if target.exists() and not overwrite:
+        outcome, present = _finish(target, plan, settings, folds, wanted, pool, reporter)
+    else:
+        present = []
+        plans, failed = plan_slices(plan.key, folds, wanted, stack.shape[0])
+        if failed and not plans:
+            raise InputError(next(iter(failed.values())))
+        outcome = _make(target, plan, settings, plans, failed, pool, reporter)
+    outcome.notes[:0] = plan.notes
+    reporter(1.0, "done")
+    return Summary(target, outcome, present, time.perf_counter() - start)
+
+
+def _make(
+    target: Path,
+    plan: VolumePlan,
+    settings: Settings,
+    plans: list[SlicePlan],
+    failed: Mapping[int, str],
+    pool: Pool,
+    reporter: Reporter,
+) -> Outcome:
+    part = part_of(target)
+    if (part / PLAN).exists() and read_plan(part)["key"] != plan.key:
+        if not target.exists():
+            raise InputError(
+                f"{part} is an unfinished run with another stack or other settings: "
+                "finish that one, or remove the folder."
+            )
+        remove_folder(part)
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, target) from error
+    with Lock(part):
+        if not (part / PLAN).exists():
+            plan.write(part)
+        build = Build(part, plan.origin, pool, settings, reporter, fresh=True)
+        outcome = build.run(plans, failed, {})
+        try:
+            if hasattr(os, "sync"):
+                os.sync()
+            _swap(part, target)
+        except OSError as error:
+            raise explain(error, target) from error
+        Folder(target).clear_work()
+    return outcome
+
+
+def _swap(part: Path, target: Path) -> None:
+    """Put a complete result in its place; what was there goes once it is."""
+    if not target.exists():
+        part.rename(target)
+        return
+    old = partial_name(target)
+    target.rename(old)
+    part.rename(target)
+    if old.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.unlink()
+
+
+def _finish(
+    target: Path,
+    plan: VolumePlan,
+    settings: Settings,
+    folds: Mapping[int, Sequence[Fold]],
+    wanted: list[int],
+    pool: Pool,
+    reporter: Reporter,
+) -> tuple[Outcome, list[int]]:
+    """Do what is missing in a result that is there."""
+    try:
+        made = read_plan(target)
+    except StackError as error:
+        raise InputError(
+            f"{target} exists already and was not made by this command: choose another name, "
+            "or ask for it to be overwritten."
+        ) from error
+    if made["key"] != plan.key:
+        raise InputError(
+            f"{target} was made from another stack or with other settings: choose another name, "
+            "or ask for it to be overwritten."
+        )
+    folder = Folder(target)
+    if folder.has(records.PENDING):
+        raise InputError(f"Taking back folds of {target} was not finished: run revert again.")
+    old = records.read_slices(folder)
+    plans, failed = plan_slices(plan.key, folds, wanted, int(plan.plan["source"]["shape"][0]))
+    todo, present = _missing(target, plan.key, plans, old)
+    if not todo and not failed and not folder.has(records.LOST):
+        if (target / WORK).exists():
+            folder.clear_work()
+        return Outcome(), present
+    origin = plan.origin if made["overlay"] else SELF
+    with Lock(target):
+        if folder.has(records.LOST) and not made["overlay"]:
+            _copy_lost(target, plan, settings, pool, reporter)
+        build = Build(target, origin, pool, settings, reporter, fresh=False)
+        outcome = build.run(todo, failed, old)
+        folder.clear_work()
+    return outcome, present
+
+
+def _missing(
+    target: Path, key: str, plans: list[SlicePlan], old: Mapping[int, Mapping[str, Any]]
+) -> tuple[list[SlicePlan], list[int]]:
+    """Return the slices that are to be made, and those that are there."""
+    todo, present = [], []
+    for one in plans:
+        record = old.get(one.z)
+        if record is None or record["status"] == "failed":
+            todo.append(one)
+            continue
+        taken_back = record.get("reverted", [])
+        same = record["key"] == one.key
+        if taken_back:
+            # Folds that were taken back stay so: compare what the record began with.
+            names = [fold["id"] for fold in record["folds"] + taken_back]
+            same = sorted(names) == sorted(one.folds)
+        if not same:
+            raise InputError(
+                f"Slice {one.z} of {target} was restored with other folds or neighbours: "
+                "take its folds back first (sff-napari revert), choose another name, "
+                "or ask for it to be overwritten."
+            )
+        present.append(one.z)
+    return todo, present
+
+
+def _copy_lost(
+    target: Path, plan: VolumePlan, settings: Settings, pool: Pool, reporter: Reporter
+) -> None:
+    """Try again to copy what could not be read from the source."""
+    from sff_napari.volumes.job import Job
+    from sff_napari.volumes.tasks import Task
+
+    folder = Folder(target)
+    lost = records.read_json(folder, records.LOST)
+    job = Job(target, plan.origin)
+    known = [key for key in lost if "/" in key or key.isascii()]
+    wanted = [key for key in known if not folder.has(key) and " " not in key]
+    if job.source is not None and wanted:
+        pool.run(
+            str(target), plan.origin.to_dict(), [Task("copy", {"keys": wanted})], lambda *_: None
+        )

@@ -1,0 +1,102 @@
+"""Writing the record of a run: each slice, each changed chunk, and what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sff_napari.volumes import records
+from sff_napari.volumes.job import Job
+from sff_napari.volumes.outcome import Outcome
+from sff_napari.volumes.planning import SlicePlan
+from sff_napari.volumes.restoring import load_record
+
+Folds = list[dict[str, Any]]
+
+
+def record_run(
+    job: Job,
+    todo: Mapping[int, SlicePlan],
+    patches: Mapping[int, list[str]],
+    reverted: Mapping[int, Folds],
+    rows: Mapping[str, Mapping[str, Any]],
+    outcome: Outcome,
+    about: Mapping[str, Any],
+) -> None:
+    """Write the record of a run; what says the same already is left alone.
+
+    Parameters
+    ----------
+    job : Job
+        The volume.
+    todo : mapping of int to SlicePlan
+        What was to be done.
+    patches : mapping of int to list of str
+        Keys of the patches of each slice that worked.
+    reverted : mapping of int to list of dict
+        Folds that were taken back, by slice.
+    rows : mapping
+        ``before`` and ``after`` of each key that was written.
+    outcome : Outcome
+        What failed; the slices that were restored are added.
+    about : mapping
+        Facts about the run, plain JSON types.
+
+    Raises
+    ------
+    Stop
+        If it cannot be written.
+    """
+    records.write_chunks(job.folder, rows)
+    for z, reason in sorted(outcome.failed.items()):
+        plan = todo.get(z)
+        folds = plan.folds if plan is not None else {}
+        record = {
+            "slice": z,
+            "status": "failed",
+            "reason": reason,
+            "folds": [{"id": name, **fold.to_dict()} for name, fold in folds.items()],
+            "reverted": reverted.get(z, []),
+        }
+        _put(job, records.slice_record_key(z), record)
+    for z, plan in sorted(todo.items()):
+        if z in outcome.failed:
+            continue
+        record = _slice_record(job, plan, patches.get(z, []), reverted.get(z, []))
+        _put(job, records.slice_record_key(z), record)
+        if plan.folds:
+            outcome.restored.append(z)
+    if outcome.lost:
+        _put(job, records.LOST, dict(sorted(outcome.lost.items())))
+    elif job.folder.has(records.LOST):
+        job.folder.remove(records.LOST)
+    if not job.folder.has(records.RUN):
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        _put(job, records.RUN, {"created": now, **about})
+
+
+def _put(job: Job, key: str, value: Any) -> None:
+    records.put_if_new(job.folder, key, records.to_json(value))
+
+
+def _slice_record(job: Job, plan: SlicePlan, keys: list[str], reverted: Folds) -> dict[str, Any]:
+    made = [load_record(job, key) for key in sorted(keys)]
+    return {
+        "slice": plan.z,
+        "status": "restored" if plan.folds else "reverted",
+        "key": plan.key,
+        "folds": [{"id": name, **fold.to_dict()} for name, fold in plan.folds.items()],
+        "reverted": reverted,
+        "previous": plan.previous,
+        "following": plan.following,
+        "note": plan.note,
+        "parameters": job.plan["parameters"],
+        "weights_sha256": job.plan["weights_sha256"],
+        "software": records.software(),
+        "extents": [one["extent"] for one in made if one["extent"] is not None],
+        "side_extents": [one["side_extent"] for one in made],
+        "pieces": [
+            {k: one.get(k) for k in ("piece", "report", "scores", "notes", "empty")} for one in made
+        ],
+    }

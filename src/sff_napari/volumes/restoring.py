@@ -1,0 +1,159 @@
+"""The task that restores one piece of one slice and stores what it changes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sff_napari.arrays import is_constant
+from sff_napari.devices import choose_device
+from sff_napari.errors import InputError
+from sff_napari.evaluation.without_truth import score_without_truth
+from sff_napari.folds import Fold
+from sff_napari.restoration import Restoration, restore
+from sff_napari.volumes.files import WORK
+from sff_napari.volumes.job import Job
+from sff_napari.volumes.patches import Patch
+from sff_napari.volumes.pieces import Piece
+from sff_napari.volumes.plain import as_plain
+from sff_napari.volumes.stopping import stopping
+
+_INNER = 1024
+
+
+def patch_key(key: str, ending: str) -> str:
+    """Return the name of a stored patch (``npz``) or of its record (``json``)."""
+    return f"{WORK}/patches/{key}.{ending}"
+
+
+def load_patch(job: Job, key: str) -> Patch:
+    """Return a stored patch."""
+    data = job.folder.get(patch_key(key, "npz"))
+    piece = Piece.from_dict(load_record(job, key)["piece"])
+    return Patch.from_bytes(data or b"", piece)
+
+
+def load_record(job: Job, key: str) -> dict[str, Any]:
+    """Return the record of a stored patch."""
+    return dict(json.loads(job.folder.get(patch_key(key, "json")) or b"{}"))
+
+
+def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Restore a piece of a slice.
+
+    Parameters
+    ----------
+    job : Job
+        The volume.
+    task : mapping
+        ``key``, ``z``, ``piece``, ``folds`` (in pixels of what the piece
+        reads), ``previous``, ``following`` (slices or None), ``device`` and
+        ``weights``.
+
+    Returns
+    -------
+    dict
+        How many pixels were read.
+
+    Raises
+    ------
+    SffError
+        If a slice cannot be read or restored.
+    Stop
+        If the result cannot be written.
+    """
+    key = task["key"]
+    piece = Piece.from_dict(task["piece"])
+    if job.folder.has(patch_key(key, "json")):
+        return {"pixels": piece.pixels}
+    part = slice(*piece.read_rows), slice(*piece.read_columns)
+    damaged = job.read_before(task["z"], *part)
+    around: dict[str, NDArray[Any]] = {}
+    notes = []
+    for name in ("previous", "following"):
+        z = task[name]
+        if z is None:
+            continue
+        image = job.read_before(z, *part)
+        if is_constant(image):
+            notes.append(f"Slice {z} shows nothing here and was left out.")
+        else:
+            around[name] = image
+    record: dict[str, Any]
+    if is_constant(damaged) and not piece.alone:
+        patch, record = _nothing(piece, damaged), {"empty": True}
+    else:
+        if not around:
+            raise InputError("No neighbouring slice shows tissue here: it cannot be restored.")
+        folds = [Fold.from_dict(one) for one in task["folds"]]
+        made = _restore(job, damaged, around, folds, task)
+        restored = made.restored.astype(damaged.dtype)
+        patch = Patch.of(piece, damaged, restored, made.synthesised, made.flow)
+        scores = score_without_truth(
+            damaged, made.restored, made.synthesised, made.flow, list(around.values())
+        )
+        record = {
+            "report": as_plain({**made.report, "device": None}),
+            "scores": scores.to_dict(),
+            "notes": notes,
+        }
+    job.folder.put(patch_key(key, "npz"), patch.to_bytes())
+    record |= {
+        "z": task["z"],
+        "piece": piece.to_dict(),
+        "extent": as_plain(patch.extent),
+        "side_extent": [list(patch.rows), list(patch.columns)],
+    }
+    # Last: the record says that the patch is there.
+    job.folder.put(patch_key(key, "json"), json.dumps(record, indent=1).encode())
+    return {"pixels": piece.pixels}
+
+
+def _restore(
+    job: Job,
+    damaged: NDArray[Any],
+    around: Mapping[str, NDArray[Any]],
+    folds: list[Fold],
+    task: Mapping[str, Any],
+) -> Restoration:
+    chosen = job.plan["parameters"]
+    device = choose_device(_device_here(task["device"]))
+    # Tasks run side by side; and the last bits must not depend on the number of processors.
+    torch.set_num_threads(1)
+    return restore(
+        around.get("previous"),
+        damaged,
+        around.get("following"),
+        folds,
+        device=device,
+        interpolation=chosen["interpolation"],
+        unfolding=chosen["unfolding"],
+        fusion=chosen["fusion"],
+        cover=chosen["cover"],
+        weights=task["weights"],
+        tile=min(_INNER, chosen["tile"]),
+        cancelled=stopping.is_set,
+    )
+
+
+def _device_here(device: str) -> str:
+    """Return the device of this worker: each has its own where there are several."""
+    count = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    if count > 1 and "distributed" in sys.modules:
+        from distributed import get_worker
+
+        with suppress(ValueError):  # not in a worker, or in one with a name of its own
+            return f"cuda:{int(get_worker().name) % count}"
+    return device
+
+
+def _nothing(piece: Piece, damaged: NDArray[Any]) -> Patch:
+    zero = np.zeros(damaged.shape, np.float32)
+    return Patch.of(piece, damaged, damaged, zero, np.zeros((2, *damaged.shape), np.float32))

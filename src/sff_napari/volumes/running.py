@@ -1,0 +1,204 @@
+"""Running tasks on dask: threads, local processes, or a cluster that is there already."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
+
+from sff_napari.errors import InputError
+from sff_napari.volumes.faults import Stop, sentence
+from sff_napari.volumes.stopping import stopping
+from sff_napari.volumes.tasks import Task, perform
+
+WINDOW = 3
+"""Tasks handed to a cluster at a time, for each of its workers."""
+_RETRIES = 3
+_BATCH = 512
+
+Done = Callable[[Task, dict[str, Any]], None]
+
+
+class Pool(Protocol):
+    """Anything that does tasks."""
+
+    size: int
+    """How many tasks it does at a time."""
+
+    def run(self, root: str, origin: Mapping[str, Any], tasks: Iterable[Task], done: Done) -> None:
+        """Do all tasks in any order; `done` is told of each in the caller's thread."""
+
+    def close(self) -> None:
+        """Release what the pool holds."""
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Threads:
+    """Threads of this process, by dask's own scheduler.
+
+    Parameters
+    ----------
+    size : int, optional
+        How many; one for each processor where not given.
+    """
+
+    def __init__(self, size: int | None = None) -> None:
+        self.size = size or processors()
+
+    def run(self, root: str, origin: Mapping[str, Any], tasks: Iterable[Task], done: Done) -> None:
+        """Do all tasks; see `Pool`."""
+        from dask import threaded
+        from dask.callbacks import Callback
+
+        waiting = iter(tasks)
+        stopping.clear()
+        while batch := list(islice(waiting, _BATCH)):
+            keys = {f"task-{number}": task for number, task in enumerate(batch)}
+            graph = {key: (partial(perform, root, origin, task),) for key, task in keys.items()}
+
+            def told(key: Any, value: Any, *_: Any, tasks: Mapping[str, Task] = keys) -> None:
+                _tell(done, tasks[key], value)
+
+            try:
+                with Callback(posttask=told):
+                    threaded.get(graph, list(keys), num_workers=self.size)
+            except BaseException:
+                # What is still running ends early, so that the program can.
+                stopping.set()
+                raise
+
+    def close(self) -> None:
+        """Do nothing: dask keeps its threads."""
+
+
+class Cluster:
+    """Worker processes of dask.distributed.
+
+    Parameters
+    ----------
+    workers : int, optional
+        How many to start on this machine.
+    scheduler : str, optional
+        Address of a cluster that runs already, e.g. ``tcp://10.0.0.1:8786``.
+
+    Raises
+    ------
+    InputError
+        If dask.distributed is not installed or the cluster does not answer.
+    """
+
+    def __init__(self, workers: int | None = None, scheduler: str | None = None) -> None:
+        try:
+            from distributed import Client, LocalCluster
+        except ImportError as error:
+            raise InputError(
+                "Workers need dask.distributed: install it with "
+                '`pip install "sff-napari[cluster]"`.'
+            ) from error
+        self._cluster: Any = None
+        if scheduler is None:
+            self._cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                memory_limit=0,
+                silence_logs=50,
+            )
+        try:
+            self._client = Client(scheduler or self._cluster, timeout=30)
+        except (OSError, ValueError) as error:
+            raise InputError(f"No dask scheduler answers at {scheduler}: {error}.") from error
+        deadline = time.monotonic() + 60
+        while not (found := self._client.scheduler_info(n_workers=-1)["workers"]):
+            if time.monotonic() > deadline:
+                self.close()
+                raise InputError(f"The dask scheduler at {scheduler} has no workers.")
+            time.sleep(0.2)
+        self.size = sum(one["nthreads"] for one in found.values())
+
+    def run(self, root: str, origin: Mapping[str, Any], tasks: Iterable[Task], done: Done) -> None:
+        """Do all tasks; see `Pool`."""
+        from distributed import as_completed
+
+        waiting = iter(tasks)
+        running: dict[Any, Task] = {}
+
+        def submitted(count: int) -> Iterator[Any]:
+            for task in islice(waiting, count):
+                future = self._client.submit(
+                    perform, root, dict(origin), task, pure=False, retries=_RETRIES
+                )
+                running[future] = task
+                yield future
+
+        # Only so many at a time: neither the scheduler nor the workers collect what waits.
+        arriving = as_completed(list(submitted(WINDOW * self.size)))
+        try:
+            for future in arriving:
+                task = running.pop(future)
+                error = future.exception()
+                value = {"failed": _lost(error)} if error is not None else future.result()
+                future.release()
+                _tell(done, task, value)
+                for one in submitted(1):
+                    arriving.add(one)
+        except BaseException:
+            self._client.cancel(list(running))
+            raise
+
+    def close(self) -> None:
+        """End the workers that were started, and leave the cluster."""
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+def _lost(error: BaseException) -> str:
+    if type(error).__name__ == "KilledWorker":
+        return "The worker died each time it did this, perhaps for lack of memory."
+    return sentence(error)
+
+
+def _tell(done: Done, task: Task, value: dict[str, Any]) -> None:
+    if "stop" in value:
+        raise Stop(value["stop"])
+    done(task, value)
+
+
+class Meter:
+    """Counts what was done, and how fast.
+
+    Parameters
+    ----------
+    unit : float
+        How much of what is counted makes one of what is shown.
+    name : str
+        What is shown, e.g. ``"Mpx"``.
+    """
+
+    def __init__(self, unit: float = 1e6, name: str = "Mpx") -> None:
+        self._unit = unit
+        self._name = name
+        self._start = time.perf_counter()
+        self._total = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, amount: float) -> None:
+        """Count more."""
+        with self._lock:
+            self._total += amount
+
+    def __str__(self) -> str:
+        seconds = max(time.perf_counter() - self._start, 1e-6)
+        return f"{self._total / self._unit / seconds:.1f} {self._name}/s"

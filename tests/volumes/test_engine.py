@@ -1,0 +1,250 @@
+"""What a run over a volume writes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.volumes.conftest import QUICK, Folds, run, tree, write_ome
+
+import sff_napari
+from sff_napari.errors import InputError
+from sff_napari.folds import Fold
+from sff_napari.simulation import neuropil
+from sff_napari.stacks import open_stack, write_stack
+from sff_napari.stacks.ome import halved
+from sff_napari.volumes.planning import Settings
+
+
+def test_the_result_is_that_of_single_slices(source: Path, folds: Folds, tmp_path: Path) -> None:
+    out = tmp_path / "out.zarr"
+    summary = run(source, folds, out, settings=Settings())
+    assert summary.complete
+    assert summary.outcome.restored == [1, 3]
+    before, after = open_stack(source), open_stack(out)
+    for z in range(len(before)):
+        if z not in folds:
+            assert np.array_equal(before[z], after[z])
+            continue
+        expected = sff_napari.restore(before[z - 1], before[z], before[z + 1], folds[z])
+        assert np.array_equal(after[z], expected.restored)
+        group = zarr.open_group(out, mode="r")
+        flow = np.asarray(group["displacement"][z])
+        assert np.array_equal(flow, expected.flow, equal_nan=True)
+        label = np.asarray(group["labels/synthesised/0"][z])
+        assert np.array_equal(label, expected.synthesised > 0)
+
+
+def test_untouched_chunks_and_metadata_keep_their_bytes(
+    source: Path, folds: Folds, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.zarr"
+    run(source, folds, out)
+    before, after = tree(source), tree(out)
+    assert set(before) <= set(after)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed
+    lines = (out / "sff_napari" / "chunks.jsonl").read_text().splitlines()
+    recorded = {json.loads(line)["key"] for line in lines}
+    assert changed <= recorded
+    # Slice 4 has a chunk of its own; slices 0 to 3 share theirs with folded ones.
+    assert not any(name.startswith("s0/c/2/") for name in changed)
+    a, b = zarr.open_array(source, path="s0"), zarr.open_array(out, path="s0")
+    assert a.metadata == b.metadata
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_coarse_levels_follow_the_fine_one(source: Path, folds: Folds, tmp_path: Path) -> None:
+    run(source, folds, tmp_path / "out.zarr")
+    group = zarr.open_group(tmp_path / "out.zarr", mode="r")
+    for level in (1, 2):
+        fine, coarse = np.asarray(group[f"s{level - 1}"]), np.asarray(group[f"s{level}"])
+        assert np.array_equal(coarse, np.stack([halved(plane) for plane in fine]))
+        label = np.asarray(group[f"labels/synthesised/{level}"])
+        below = np.asarray(group[f"labels/synthesised/{level - 1}"])
+        assert label.shape == coarse.shape
+        assert below.any()
+        assert np.array_equal(label, below.reshape(len(below), *_halves(below)).max(axis=(2, 4)))
+
+
+def _halves(array: Any) -> tuple[int, ...]:
+    return (array.shape[1] // 2, 2, array.shape[2] // 2, 2)
+
+
+def test_a_second_run_changes_nothing(source: Path, folds: Folds, tmp_path: Path) -> None:
+    out = tmp_path / "out.zarr"
+    run(source, folds, out)
+    before = tree(out, without=())
+    times = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    summary = run(source, folds, out)
+    assert summary.complete
+    assert (summary.outcome.restored, summary.present) == ([], [1, 3])
+    assert tree(out, without=()) == before
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == times
+
+
+def test_later_runs_add_slices(source: Path, folds: Folds, tmp_path: Path) -> None:
+    run(source, folds, tmp_path / "once.zarr")
+    for z in (3, 1):
+        run(source, folds, tmp_path / "twice.zarr", slices=[z])
+    assert tree(tmp_path / "once.zarr") == tree(tmp_path / "twice.zarr")
+
+
+def test_other_folds_or_settings_are_refused(source: Path, folds: Folds, tmp_path: Path) -> None:
+    out = tmp_path / "out.zarr"
+    run(source, folds, out)
+    with pytest.raises(InputError, match="other settings"):
+        run(source, folds, out, settings=Settings(unfolding="none"))
+    with pytest.raises(InputError, match="other folds"):
+        run(source, {**folds, 3: folds[3][:1]}, out)
+    run(source, {3: folds[3][:1]}, out, overwrite=True)
+    assert np.array_equal(open_stack(out)[1], open_stack(source)[1])
+    (tmp_path / "not.zarr").mkdir()
+    with pytest.raises(InputError, match="not made by this command"):
+        run(source, folds, tmp_path / "not.zarr")
+
+
+def test_a_tiff_becomes_an_ome_zarr(folds: Folds, damaged: Any, tmp_path: Path) -> None:
+    tiff = write_stack(tmp_path / "in.tif", damaged[0], voxel_size=(50, 4, 4))
+    run(tiff, folds, tmp_path / "out.zarr")
+    source = write_stack(tmp_path / "in.zarr", damaged[0], voxel_size=(50, 4, 4))
+    run(source, folds, tmp_path / "same.zarr")
+    out, same = open_stack(tmp_path / "out.zarr"), open_stack(tmp_path / "same.zarr")
+    assert out.voxel_size == (50, 4, 4)
+    assert all(np.array_equal(a, b) for a, b in zip(out, same, strict=True))
+
+
+def test_the_record_says_how_each_fold_was_restored(
+    source: Path, folds: Folds, tmp_path: Path
+) -> None:
+    run(source, folds, tmp_path / "out.zarr", settings=Settings())
+    record = json.loads((tmp_path / "out.zarr/sff_napari/slices/000003.json").read_text())
+    assert [fold["id"] for fold in record["folds"]] == ["z3-0", "z3-1"]
+    assert Fold.from_dict(record["folds"][0]) == folds[3][0]
+    assert (record["previous"], record["following"]) == (2, 4)
+    assert record["parameters"]["unfolding"] == "law"
+    assert record["software"]["sff-napari"] == sff_napari.__version__
+    (piece,) = record["pieces"]
+    assert set(piece["scores"]) >= {"near_before", "near_after"}
+    assert [one["name"] for one in piece["report"]["neighbours"]] == ["previous", "following"]
+    assert all("shift" in one for one in piece["report"]["neighbours"])
+
+
+@st.composite
+def stored(draw: Any) -> dict[str, Any]:
+    """Draw how a volume is stored."""
+    zarr_format = draw(st.sampled_from([2, 3]))
+    axes = draw(st.sampled_from(["zyx", "xyz", "zyx", "tczyx", "czyx", "yxz"]))
+    sizes = {"z": draw(st.integers(3, 5)), "y": draw(st.integers(40, 90)), "t": 1, "c": 2}
+    sizes["x"] = draw(st.integers(40, 90))
+    chunk = {"z": draw(st.integers(1, 3)), "t": 1, "c": draw(st.integers(1, 2))}
+    chunk["y"], chunk["x"] = draw(st.integers(16, 64)), draw(st.integers(16, 64))
+    shape, chunks = tuple(sizes[a] for a in axes), tuple(chunk[a] for a in axes)
+    options: dict[str, Any] = {"chunks": chunks, "shape": shape, "zarr_format": zarr_format}
+    options["fill_value"] = draw(st.sampled_from([0, 7]))
+    if zarr_format == 2:
+        import numcodecs
+
+        options["compressors"] = draw(
+            st.sampled_from([None, numcodecs.Zlib(1), numcodecs.Blosc("lz4", 3)])
+        )
+        options["filters"] = draw(st.sampled_from([None, [numcodecs.Delta("u1")]]))
+        options["order"] = draw(st.sampled_from(["C", "F"]))
+        separator = draw(st.sampled_from([".", "/"]))
+        options["chunk_key_encoding"] = {"name": "v2", "separator": separator}
+        options["dtype"] = draw(st.sampled_from(["u1", "<u2", ">u2", "<f4", "<f2"]))
+        if options["filters"] and options["dtype"] != "u1":
+            options["filters"] = None
+    else:
+        if draw(st.booleans()):
+            options["shards"] = tuple(n * draw(st.integers(1, 2)) for n in chunks)
+        options["compressors"] = draw(
+            st.sampled_from([None, zarr.codecs.GzipCodec(level=1), zarr.codecs.ZstdCodec()])
+        )
+        options["dimension_names"] = list(axes)
+        options["dtype"] = draw(st.sampled_from(["uint8", "uint16", "float32", "float64"]))
+    return {"axes": axes, "sizes": sizes, "options": options, "hole": draw(st.booleans())}
+
+
+@given(stored())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_storage_round_trips(
+    tmp_path_factory: pytest.TempPathFactory, how: dict[str, Any]
+) -> None:
+    folder = tmp_path_factory.mktemp("stored")
+    axes, sizes, options = how["axes"], how["sizes"], how["options"]
+    dtype = np.dtype(options["dtype"])
+    volume = neuropil((sizes["z"], sizes["y"], sizes["x"]), seed=2).astype(dtype)
+    if dtype.kind == "f":
+        volume = volume / 255
+    values = np.full(options["shape"], options["fill_value"], dtype=dtype)
+    moved = np.moveaxis(values, [axes.index(a) for a in "zyx"], [-3, -2, -1])
+    moved[...] = volume
+    if how["hole"]:
+        moved[..., -1, :20, :20] = options["fill_value"]
+    source = folder / "in.zarr"
+    if options["zarr_format"] == 2 and axes != "tczyx"[-len(axes) :]:
+        # Plain arrays of format 2 name no axes: OME-Zarr does.
+        options = {**options, "name": "0"}
+        root = zarr.open_group(source, mode="w", zarr_format=2)
+        root.attrs["multiscales"] = [
+            {
+                "version": "0.4",
+                "axes": [{"name": a, "type": "space"} for a in axes],
+                "datasets": [
+                    {
+                        "path": "0",
+                        "coordinateTransformations": [
+                            {"type": "scale", "scale": [1.0] * len(axes)}
+                        ],
+                    }
+                ],
+            }
+        ]
+    array = zarr.create_array(source, attributes={"a": 1}, **options)
+    array[...] = values
+    fold = Fold([(0, sizes["x"] / 3), (sizes["y"] - 1, sizes["x"] / 2)], 2, source="detected")
+    summary = run(source, {1: [fold]}, folder / "out.zarr")
+    assert summary.complete, summary.outcome
+    before, after = tree(source), tree(folder / "out.zarr")
+    assert {name for name in before if "zarr" in name} <= set(after)
+    old, new = open_stack(source), open_stack(folder / "out.zarr")
+    assert (old.shape, old.dtype, old.axes) == (new.shape, new.dtype, new.axes)
+    expected = sff_napari.restore(
+        old[0], old[1], old[2], fold, interpolation="mean", unfolding="none", fusion="stitch"
+    )
+    for z in range(len(old)):
+        wanted = expected.restored.astype(old.dtype) if z == 1 else old[z]
+        assert np.array_equal(new[z], wanted)
+    # What other channels hold, and what was missing, stays.
+    name = options.get("name")
+    whole = np.asarray(zarr.open_array(folder / "out.zarr", path=name, mode="r")[...])
+    rest = np.moveaxis(whole, [axes.index(a) for a in "zyx"], [-3, -2, -1]).copy()
+    rest[(0,) * (rest.ndim - 3)] = moved[(0,) * (rest.ndim - 3)]
+    assert np.array_equal(rest, moved)
+    touched = {
+        json.loads(line)["key"]
+        for line in (folder / "out.zarr/sff_napari/chunks.jsonl").read_text().splitlines()
+    }
+    assert all(after.get(name) == data for name, data in before.items() if name not in touched)
+    assert all(
+        name in before or name in touched or "sff_napari" in name or "labels" in name
+        or "displacement" in name
+        for name in after
+    )  # fmt: skip
+
+
+def test_down_sampling_of_others_is_recognised(damaged: Any, folds: Folds, tmp_path: Path) -> None:
+    source = write_ome(tmp_path / "in.zarr", damaged[0], levels=2, zarr_format=2)
+    fine = np.asarray(zarr.open_array(source, path="s0", mode="r"))
+    zarr.open_array(source, path="s1", mode="r+")[...] = fine[:, ::2, ::2]
+    run(source, folds, tmp_path / "out.zarr", settings=QUICK)
+    group = zarr.open_group(tmp_path / "out.zarr", mode="r")
+    assert np.array_equal(np.asarray(group["s1"]), np.asarray(group["s0"])[:, ::2, ::2])
+    assert "first pixel" in (tmp_path / "out.zarr/sff_napari/plan.json").read_text()
