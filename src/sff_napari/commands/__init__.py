@@ -18,6 +18,7 @@ _COMMANDS = {
     "restore": "Restore the slices that have folds.",
     "calibrate": "Choose the detection threshold on clean slices.",
     "evaluate": "Compare methods on folds simulated on clean slices.",
+    "compare": "Make pictures of folds before and after restoring.",
     "simulate": "Write a stack with simulated folds and the truth.",
     "info": "Say what a stack is, or what is installed here.",
 }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 from sff_napari.arrays import GreyScale
 from sff_napari.folds import Curve, Fold
@@ -69,6 +70,44 @@ def fold_panel(image: NDArray[Any], folds: Sequence[Fold]) -> Picture:
             points = curve.place(along, torch.as_tensor(sign * half, dtype=along.dtype)).numpy()
             draw.line([(float(x), float(y)) for y, x in points.T], fill=colour, width=thick)
     return np.array(base)
+
+
+def mark_panel(panel: Picture, share: NDArray[Any]) -> Picture:
+    """Return a picture (Y, X, 3) with pixels coloured by a share (Y, X) in [0, 1]."""
+    weight = 0.45 * np.clip(share, 0, 1)[..., None]
+    mixed = panel * (1 - weight) + weight * np.array(_LINE)
+    return np.rint(mixed).astype(np.uint8)
+
+
+def difference_panels(
+    images: Sequence[NDArray[Any]], neighbour: NDArray[Any], sigma: float = 1.5
+) -> list[Picture]:
+    """Return how slices (Y, X) differ from a neighbour, all on one scale.
+
+    Both are smoothed; the neighbour gets the mean and spread of the first slice.
+    Black is no difference, white three times what is usual over the first slice.
+    """
+    scale = GreyScale.of(images[0])
+    units = [
+        ndimage.gaussian_filter(np.nan_to_num(scale.to_unit(image)), sigma) for image in images
+    ]
+    other = np.nan_to_num(GreyScale.of(neighbour).to_unit(neighbour))
+    other = ndimage.gaussian_filter(other, sigma)
+    first = units[0]
+    # Medians: the black of the line and of missing tissue says nothing about the tissue.
+    middles = [float(np.median(one)) for one in (first, other)]
+    spreads = [
+        float(np.median(np.abs(one - middle)))
+        for one, middle in zip((first, other), middles, strict=True)
+    ]
+    gain = spreads[0] / max(spreads[1], 1e-6)
+    other = middles[0] + gain * (other - middles[1])
+    differences = [np.abs(one - other) for one in units]
+    white = 3 * max(float(np.median(differences[0])), 1e-6)
+    return [
+        np.repeat((np.clip(one / white, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
+        for one in differences
+    ]
 
 
 def side_by_side(panels: Sequence[tuple[str, Picture]]) -> Image.Image:
