@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zarr
 
-from sff_napari.stacks import write_stack
+from sff_napari.stacks import open_stack, read_folds, write_stack
 
 Command = Callable[..., Any]
 
@@ -36,3 +37,23 @@ def test_an_address_that_cannot_be_read(command: Command) -> None:
     assert done.err.count("\n") == 1
     assert "could not be reached" in done.err
     assert "secret" not in done.err
+
+
+def test_detect_names_slices_that_cannot_be_read(
+    damaged: Path, tmp_path: Path, command: Command
+) -> None:
+    volume = np.stack(list(open_stack(damaged)))
+    zarr.create_array(tmp_path / "a.zarr", data=volume, chunks=(1, *volume.shape[1:]))
+    chunk = tmp_path / "a.zarr" / "c" / "4" / "0" / "0"
+    good = chunk.read_bytes()
+    chunk.write_bytes(b"no chunk")
+    out = tmp_path / "folds.jsonl"
+    done = command("detect", tmp_path / "a.zarr", "-o", out)
+    assert done.code == 3
+    assert "1 fold found in 4 slices; 1 could not be read" in done.out
+    assert "Not searched: Slice 4 of" in done.err
+    chunk.write_bytes(good)
+    done = command("detect", tmp_path / "a.zarr", "-o", out)
+    assert done.code == 0
+    assert "1 fold found in 5 slices (4 of them by an earlier run)" in done.out
+    assert read_folds(out).slices == [2]

@@ -140,3 +140,42 @@ def test_folds_of_another_stack() -> None:
     named = from_document(document(record(), stack={"shape": [9, 50, 50]}))
     with pytest.raises(StackError, match="give the stack that they belong to"):
         named.check((8, 100, 100))
+
+
+def test_json_lines_say_the_same_as_json(tmp_path: Path) -> None:
+    folds = {3: [Fold([(0, 10), (50, 20)], 4, score=0.5)], 1: [Fold([(5, 5), (9, 80)], 2)] * 2}
+    stack, about = {"shape": [9, 90, 90]}, {"slices": "0-8"}
+    for name in ("f.json", "f.jsonl"):
+        write_folds(tmp_path / name, folds, stack, about)
+    one, two = read_folds(tmp_path / "f.json"), read_folds(tmp_path / "f.jsonl")
+    assert one == two
+    assert two.detection == about
+    lines = (tmp_path / "f.jsonl").read_text().splitlines()
+    assert len(lines) == 4
+    assert [json.loads(line)["slice"] for line in lines[1:]] == [1, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "lacks"),
+        ("[]", "lacks"),
+        ('{"format": "sff-napari-folds", "version": 9}', "version 9"),
+        ('{"format": "sff-napari-folds", "version": 1}\n{"slice": 1', "a line is not JSON"),
+        ('{"format": "sff-napari-folds", "version": 1}\n{"slice": -1}', "Record 0 of .*slice -1"),
+        ('{"format": "sff-napari-folds", "version": 1}\n' + " " * (5 * 2**20), "over 4 MiB"),
+        ('{"format": "sff-napari-folds", "version": 1, "detection": [1]}', "not an object"),
+    ],
+)
+def test_json_lines_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "f.jsonl").write_text(text)
+    with pytest.raises(StackError, match=words) as caught:
+        read_folds(tmp_path / "f.jsonl")
+    assert "\n" not in str(caught.value)
+
+
+def test_too_many_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folds(tmp_path / "f.jsonl", {0: [Fold([(0, 10), (50, 20)], 4)] * 3})
+    monkeypatch.setattr("sff_napari.stacks.folds_file.MAX_FOLDS", 2)
+    with pytest.raises(StackError, match="more than 2 folds"):
+        read_folds(tmp_path / "f.jsonl")

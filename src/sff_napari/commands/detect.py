@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,73 +21,117 @@ from sff_napari.commands.base import (
     table,
 )
 
+if TYPE_CHECKING:
+    from sff_napari.volumes.detecting import Detection
+    from sff_napari.volumes.running import Pool
+
+_MOST_ROWS = 100
+"""Folds that are printed at most."""
+
 
 @click.command(context_settings=CONTEXT)
 @stack_argument
-@click.option("-o", "--out", type=PATH, help="Folds file to write (JSON).")
+@click.option("-o", "--out", type=PATH, help="Folds file to write: .json, or .jsonl for many.")
 @slices_option("Slices to search.  [default: all]")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Darkness above which a pixel may be fold; see `sff-napari calibrate`.",
 )
-@click.option("--max-folds", default=8, help="Most folds a slice.")
+@click.option("--max-folds", default=8, help="Most folds of a slice, or a window of 4096 px.")
+@click.option(
+    "--coarse",
+    type=click.IntRange(1, 16),
+    help="Reduction at which lines are looked for.  [default: 1 up to 4096 px, else 2]",
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes to search in on this machine.")
+@click.option("--scheduler", help="Address of a dask cluster to search on, tcp://...")
+@click.option("--again", is_flag=True, help="Search slices again that OUT says were searched.")
 @device_option
 @json_option
+@click.pass_context
 def command(
-    stack: Path,
+    context: click.Context,
+    stack: Path | str,
     out: Path | None,
     slices: str | None,
     threshold: float | None,
     max_folds: int,
+    coarse: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    again: bool,
     device: str,
     as_json: bool,
 ) -> None:
-    """Find the folds of a stack and write them to a folds file."""
-    from sff_napari.detection import detect_folds
+    """Find the folds of a stack and write them to a folds file.
+
+    With -o, a run that was ended early goes on where it was when it is given
+    again.  Exits with 3 if slices could not be read; the others were searched.
+    """
     from sff_napari.devices import choose_device
     from sff_napari.errors import InputError
-    from sff_napari.folds import Fold
-    from sff_napari.progress import Reporter
-    from sff_napari.stacks import open_stack, stack_identity, write_folds
+    from sff_napari.stacks import open_stack, stack_identity
     from sff_napari.stacks.folds_file import as_document
+    from sff_napari.volumes.detecting import detect_volume
+    from sff_napari.volumes.searching import Search
 
     choose_device(device)
-    found: dict[int, list[Fold]] = {}
-    passed_over: list[str] = []
-    with open_stack(stack) as opened, progress_bar() as progress:
+    search = Search(threshold, max_folds, coarse, device)
+    with ExitStack() as held:
+        opened = held.enter_context(open_stack(stack))
+        progress = held.enter_context(progress_bar())
         chosen = opened.parse_slices(slices)
-        report = Reporter(progress)
-        for number, z in enumerate(chosen):
-            part = report.part(number / len(chosen), (number + 1) / len(chosen))
-            part(0.0, f"slice {z}")
-            image = opened[z]
-            try:
-                folds = detect_folds(image, threshold=threshold, device=device, max_folds=max_folds)
-            except InputError as error:
-                # One empty slice must not cost the search of all others.
-                passed_over.append(f"Slice {z} was passed over: {error}")
-                continue
-            if folds:
-                found[z] = folds
+        found = detect_volume(
+            opened,
+            chosen,
+            search,
+            out=out,
+            again=again,
+            pool=_pool(workers, scheduler, held),
+            progress=progress,
+        )
         identity = stack_identity(opened)
-    if len(passed_over) == len(chosen):
-        raise InputError(passed_over[0])
-    for sentence in passed_over:
-        click.echo(sentence, err=True)
-    if out is not None:
-        write_folds(out, found, identity)
+    if len(found.empty) == len(chosen):
+        raise InputError(next(iter(found.empty.values())))
+    for z, why in sorted(found.empty.items()):
+        click.echo(f"Slice {z} was passed over: {why}", err=True)
+    for _, why in sorted(found.failed.items()):
+        click.echo(f"Not searched: {why}", err=True)
     if as_json:
-        echo_json(as_document(found, identity))
-        return
+        echo_json(as_document(found.folds, identity, found.about))
+    else:
+        _tell(found, chosen, out)
+    if found.failed:
+        context.exit(3)
+
+
+def _pool(workers: int | None, scheduler: str | None, held: ExitStack) -> Pool | None:
+    if workers is None and scheduler is None:
+        return None
+    from sff_napari.volumes.running import Cluster
+
+    cluster = Cluster(workers, scheduler)
+    held.callback(cluster.close)
+    return cluster
+
+
+def _tell(found: Detection, chosen: Sequence[int], out: Path | None) -> None:
+    """Print the folds, one line each, and a sentence."""
     rows = [
         [f"{z}", f"{fold.score or 0:.2f}", f"{2 * fold.half_width:.0f}", f"{fold.length:.0f}"]
-        for z in sorted(found)
-        for fold in found[z]
+        for z in chosen
+        for fold in found.folds.get(z, ())
     ]
     count = len(rows)
+    if count > _MOST_ROWS:
+        click.echo(f"The first {_MOST_ROWS} of {count} folds:")
     if rows:
-        click.echo(table(["slice", "score", "width (px)", "length (px)"], rows))
+        click.echo(table(["slice", "score", "width (px)", "length (px)"], rows[:_MOST_ROWS]))
     folds_text = "No fold" if count == 0 else "1 fold" if count == 1 else f"{count} folds"
-    slices_text = "1 slice" if len(chosen) == 1 else f"{len(chosen)} slices"
-    click.echo(f"{folds_text} found in {slices_text}{f'; see {out}' if out else ''}.")
+    searched = len(chosen) - len(found.failed)
+    slices_text = "1 slice" if searched == 1 else f"{searched} slices"
+    before = f" ({len(found.before)} of them by an earlier run)" if found.before else ""
+    failed = f"; {len(found.failed)} could not be read" if found.failed else ""
+    see = f"; see {out}" if out else ""
+    click.echo(f"{folds_text} found in {slices_text}{before}{failed}{see}.")

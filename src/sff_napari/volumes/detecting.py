@@ -1,0 +1,269 @@
+"""Finding the folds of a whole volume: slice by slice, in any number of workers, resumable."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sff_napari.errors import InputError, SffError, StackError
+from sff_napari.folds import Fold
+from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+from sff_napari.stacks import (
+    Stack,
+    open_stack,
+    parse_slices,
+    read_folds,
+    stack_identity,
+    write_folds,
+)
+from sff_napari.volumes.faults import sentence
+from sff_napari.volumes.progress_file import Progress, Searched, progress_file, progress_path
+from sff_napari.volumes.running import Pool
+from sff_napari.volumes.searching import Search, search_slice
+from sff_napari.volumes.tasks import Task
+
+
+@dataclass
+class Detection:
+    """What was found in a volume.
+
+    Parameters
+    ----------
+    folds : mapping of int to tuple of Fold
+        The folds of each slice that has some.
+    searched : list of int
+        The slices that were searched, now or by earlier runs.
+    before : list of int
+        Those of them that earlier runs had searched.
+    empty : mapping of int to str
+        Slices that cannot hold a fold, e.g. because they are NaN, and why.
+    failed : mapping of int to str
+        Slices that could not be searched, and why.
+    about : mapping
+        What a folds file keeps under ``detection``.
+    """
+
+    folds: dict[int, tuple[Fold, ...]] = field(default_factory=dict)
+    searched: list[int] = field(default_factory=list)
+    before: list[int] = field(default_factory=list)
+    empty: dict[int, str] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def detect_volume(
+    stack: Stack,
+    slices: Sequence[int] | None = None,
+    search: Search | None = None,
+    *,
+    out: Path | None = None,
+    again: bool = False,
+    pool: Pool | None = None,
+    progress: ProgressCallback | None = None,
+    cancelled: CancelledCallback | None = None,
+) -> Detection:
+    """Find the folds of a volume.
+
+    With `out`, what was found in a slice is on the disk before the next one
+    counts; a run that ended early is taken up where it was, and slices that
+    `out` says were searched in the same way are not searched again.
+
+    Parameters
+    ----------
+    stack : Stack
+        The volume.
+    slices : sequence of int, optional
+        Which to search; all where not given.
+    search : Search, optional
+        How.
+    out : Path, optional
+        Folds file to write; JSON Lines if its name ends in ``.jsonl``.
+    again : bool
+        Whether to search everything anew.
+    pool : Pool, optional
+        Searches the slices, in other processes perhaps; one after another in
+        this one where not given.
+    progress, cancelled : callable, optional
+        See `sff_napari.progress`.
+
+    Returns
+    -------
+    Detection
+        Slices that could not be read are named in it; the others were searched.
+
+    Raises
+    ------
+    StackError
+        If `out` cannot be written.
+    Cancelled
+        If it was cancelled; a further run goes on from there.
+    """
+    how = search or Search()
+    chosen = sorted(set(range(len(stack)) if slices is None else slices))
+    identity = stack_identity(stack)
+    parameters = how.parameters(stack.shape)
+    result = Detection()
+    known: Searched = {}
+    if out is not None and not again:
+        known = _earlier(out, identity, parameters)
+    with _kept(out, identity, {"parameters": parameters}, again) as (resumed, kept):
+        known |= resumed
+        # Also what other runs found on other slices: the file is one for the whole volume.
+        _take(result, known)
+        result.before = [z for z in chosen if z in known]
+        left = [z for z in chosen if z not in known]
+        report = Reporter(progress, cancelled)
+        count = len(result.before)
+
+        def done(task: Task, said: Mapping[str, Any]) -> None:
+            nonlocal count
+            z = int(task.arguments["slice"])
+            count += 1
+            if "failed" in said:
+                result.failed[z] = str(said["failed"])
+            else:
+                folds = tuple(Fold.from_dict(record) for record in said["folds"])
+                if "empty" in said:
+                    result.empty[z] = str(said["empty"])
+                if kept is not None:
+                    kept.add(z, folds)
+                _take(result, {z: folds})
+            report(count / max(1, len(chosen)), f"{count} of {len(chosen)} slices")
+
+        report(count / max(1, len(chosen)), "searching")
+        place = {"place": stack.location, "search": how.to_dict()}
+        with _shared(stack):
+            tasks = (Task("search", {"slice": z, **place}) for z in left)
+            if pool is not None:
+                pool.run("", {}, tasks, done)
+            else:
+                for task in tasks:
+                    done(task, search_task(task.arguments))
+        result.searched.sort()
+        result.about = {"parameters": parameters, "slices": as_ranges(result.searched)}
+        if out is not None:
+            write_folds(out, result.folds, identity, result.about)
+    if out is not None:
+        progress_path(out).unlink(missing_ok=True)
+    return result
+
+
+def search_task(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Search one slice, wherever this runs.
+
+    Parameters
+    ----------
+    arguments : mapping
+        ``slice``; ``place``, what `open_stack` takes; ``search``, see `Search`.
+
+    Returns
+    -------
+    dict
+        ``folds``, plain JSON types, with ``empty`` and a sentence if the slice
+        holds no image; or ``failed`` with a sentence.
+    """
+    z = int(arguments["slice"])
+    try:
+        stack = _opened(arguments["place"])
+        folds = search_slice(stack, z, Search.from_dict(arguments["search"]))
+        return {"folds": [fold.to_dict() for fold in folds]}
+    except InputError as error:
+        return {"folds": [], "empty": str(error)}
+    except MemoryError:
+        return {"failed": f"Slice {z}: there was not enough memory."}
+    except SffError as error:
+        return {"failed": str(error)}
+    except Exception as error:  # one bad slice must not end the run, whatever it raises
+        return {"failed": f"Slice {z}: {sentence(error)}"}
+
+
+def as_ranges(numbers: Sequence[int]) -> str:
+    """Return numbers as people write them, ``0-4,7``; `parse_slices` reads it."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
+
+
+def _take(result: Detection, found: Searched) -> None:
+    for z, folds in found.items():
+        result.searched.append(z)
+        if folds:
+            result.folds[z] = folds
+
+
+def _earlier(out: Path, identity: Mapping[str, Any], parameters: Mapping[str, Any]) -> Searched:
+    """Return what the folds file `out` says was searched in the same way."""
+    if not out.expanduser().exists():
+        return {}
+    try:
+        file = read_folds(out)
+    except StackError:
+        return {}  # not ours, or damaged: it is replaced
+    if file.stack != identity or file.detection.get("parameters") != parameters:
+        return {}
+    text = file.detection.get("slices")
+    if not isinstance(text, str) or not text:
+        return {}
+    try:
+        searched = parse_slices(text, int(identity["shape"][0]))
+    except InputError:
+        return {}
+    return {z: tuple(file.folds.get(z, ())) for z in searched}
+
+
+@contextmanager
+def _kept(
+    out: Path | None, identity: Mapping[str, Any], detection: Mapping[str, Any], again: bool
+) -> Iterator[tuple[Searched, Progress | None]]:
+    if out is None:
+        yield {}, None
+        return
+    path = progress_path(out)
+    if again:
+        path.unlink(missing_ok=True)
+    with progress_file(path, identity, detection) as (searched, kept):
+        yield searched, kept
+
+
+_local = threading.Lock()
+_open: dict[str | None, Stack] = {}
+
+
+@contextmanager
+def _shared(stack: Stack) -> Iterator[None]:
+    """Let tasks that run in this process use the stack that is open already."""
+    with _local:
+        before = _open.get(stack.location)
+        _open[stack.location] = stack
+    try:
+        yield
+    finally:
+        with _local:
+            if before is None:
+                _open.pop(stack.location, None)
+            else:
+                _open[stack.location] = before
+
+
+def _opened(place: str | None) -> Stack:
+    with _local:
+        found = _open.get(place)
+    if found is not None:
+        return found
+    if place is None:
+        raise StackError("The stack lies in memory: it cannot be searched by other processes.")
+    return _opened_here(place)
+
+
+@lru_cache(maxsize=2)
+def _opened_here(place: str) -> Stack:
+    return open_stack(place)

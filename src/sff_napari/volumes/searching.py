@@ -1,0 +1,149 @@
+"""Finding the folds of one slice of any size: coarse first, then measured along the lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sff_napari.detection import detect_folds
+from sff_napari.errors import InputError
+from sff_napari.folds import Fold
+from sff_napari.stacks import Stack
+from sff_napari.volumes.coarse import CoarseReader
+from sff_napari.volumes.joining import Course, joined
+from sff_napari.volumes.refining import refined
+
+WHOLE = 4096
+"""Slices whose longer side is at most this are searched whole at full scale, px."""
+WINDOW = 2048
+"""Side of the windows in which larger slices are searched, in reduced pixels."""
+_OVERLAP = 512
+"""Least overlap of the windows, in reduced pixels: a corner cut off one lies whole in another."""
+_DEFAULT_COARSE = 2
+"""Reduction of larger slices; a line of 10 px is 5 px wide then, which is still measured well."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How folds are searched.
+
+    Parameters
+    ----------
+    threshold : float, optional
+        See `sff_napari.detection.detect_folds`.
+    max_folds : int
+        Most folds of a slice, or of a window of a large slice.
+    coarse : int, optional
+        Reduction at which lines are looked for; chosen from the size where not
+        given: 1 up to `WHOLE`, else 2.
+    device : str
+        Where to compute; not part of what decides the result.
+    """
+
+    threshold: float | None = None
+    max_folds: int = 8
+    coarse: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.coarse is not None and not 1 <= self.coarse <= 16:
+            raise InputError(f"The reduction {self.coarse} must lie between 1 and 16.")
+
+    def parameters(self, shape: tuple[int, int, int]) -> dict[str, Any]:
+        """Return what decides the result on a stack of this shape (Z, Y, X), plain JSON types."""
+        return {
+            "threshold": self.threshold,
+            "max_folds": self.max_folds,
+            "coarse": self.factor(shape),
+        }
+
+    def factor(self, shape: tuple[int, int, int]) -> int:
+        """Return the reduction for a stack of this shape (Z, Y, X)."""
+        if self.coarse is not None:
+            return self.coarse
+        return 1 if max(shape[1:]) <= WHOLE else _DEFAULT_COARSE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the choices as plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Search:
+        """Return the choices that `to_dict` described."""
+        return cls(**record)
+
+
+def search_slice(stack: Stack, z: int, search: Search) -> list[Fold]:
+    """Return the folds of a slice, best first.
+
+    A slice of up to 4096 px is searched whole.  A larger one is searched in
+    overlapping windows of 2048 px at a reduced scale; lines that go on from
+    window to window are joined, and each is measured at full scale in the
+    tissue along it.  Memory depends on the window alone where the stack can
+    read parts of slices; see `Stack.reads_parts`.
+
+    Parameters
+    ----------
+    stack : Stack
+        The volume.
+    z : int
+        The slice.
+    search : Search
+        How.
+
+    Raises
+    ------
+    InputError
+        If the slice holds no finite value or an argument cannot be used.
+    StackError
+        If it cannot be read.
+    """
+    factor = search.factor(stack.shape)
+    options: dict[str, Any] = {
+        "threshold": search.threshold,
+        "max_folds": search.max_folds,
+        "device": search.device,
+    }
+    if factor == 1 and max(stack.shape[1:]) <= WHOLE:
+        return detect_folds(stack[z], **options)
+    held = stack if stack.reads_parts else _in_memory(stack, z)
+    place = z if stack.reads_parts else 0
+    reader = CoarseReader(held, factor)
+    courses: list[Course] = []
+    finite = False
+    for top, left in windows(reader.shape):
+        image = reader.read(place, slice(top, top + WINDOW), slice(left, left + WINDOW))
+        known = image[np.isfinite(image)] if image.dtype.kind == "f" else image
+        finite = finite or known.size > 0
+        if not known.size or known.min() == known.max():
+            continue
+        courses += [Course.of(fold, (top, left)) for fold in detect_folds(image, **options)]
+    if not finite:
+        raise InputError("The image holds no finite value: it is NaN or infinite everywhere.")
+    lines = [course.scaled(factor) for course in joined(courses)]
+    found = [refined(held, place, line, factor) for line in lines]
+    return sorted(
+        (fold for fold in found if fold is not None),
+        key=lambda fold: (-(fold.score or 0.0), -fold.length),
+    )
+
+
+def windows(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return the corners (y, x) of the windows that cover an image (Y, X), overlapping."""
+    rows, columns = (_starts(side) for side in shape)
+    return [(y, x) for y in rows for x in columns]
+
+
+def _starts(side: int) -> list[int]:
+    if side <= WINDOW:
+        return [0]
+    count = -(-(side - _OVERLAP) // (WINDOW - _OVERLAP))
+    return [round(i * (side - WINDOW) / (count - 1)) for i in range(count)]
+
+
+def _in_memory(stack: Stack, z: int) -> Stack:
+    """Return one slice of a stack that can only be read whole, as a stack of its own."""
+    return Stack.from_array(stack[z], name=stack.name)
