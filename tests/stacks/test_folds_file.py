@@ -163,7 +163,10 @@ def test_json_lines_say_the_same_as_json(tmp_path: Path) -> None:
         ('{"format": "sff-napari-folds", "version": 9}', "version 9"),
         ('{"format": "sff-napari-folds", "version": 1}\n{"slice": 1', "a line is not JSON"),
         ('{"format": "sff-napari-folds", "version": 1}\n{"slice": -1}', "Record 0 of .*slice -1"),
-        ('{"format": "sff-napari-folds", "version": 1}\n' + " " * (5 * 2**20), "over 4 MiB"),
+        (
+            '{"format": "sff-napari-folds", "version": 1}\n' + " " * (5 * 2**20),
+            "line of more than 4 MiB",
+        ),
         ('{"format": "sff-napari-folds", "version": 1, "detection": [1]}', "not an object"),
     ],
 )
