@@ -16,6 +16,8 @@ _COMMANDS = {
     "demo": "Simulate a fold, detect it, restore the slice, and show the result.",
     "detect": "Find the folds of a stack.",
     "restore": "Restore the slices that have folds.",
+    "verify": "Check a restored volume against its record.",
+    "revert": "Take folds of a restored volume back.",
     "calibrate": "Choose the detection threshold on clean slices.",
     "evaluate": "Compare methods on folds simulated on clean slices.",
     "compare": "Make pictures of folds before and after restoring.",

@@ -12,7 +12,7 @@ import numpy as np
 
 from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
-from sff_napari.stacks import images, n5, precomputed, tiff, zarrs
+from sff_napari.stacks import images, n5, overlay, precomputed, tiff, zarrs
 from sff_napari.stacks.places import Place, checked_address, is_address, shown
 from sff_napari.stacks.stack import Stack
 
@@ -60,7 +60,8 @@ def open_stack(path: str | os.PathLike[str], select: Mapping[str, int] | None = 
 
 def _open_folder(place: Path, select: Mapping[str, int] | None) -> Stack:
     if zarrs.is_zarr(place):
-        return zarrs.open_zarr(place, select)
+        layered = overlay.open_overlay(place, select)
+        return zarrs.open_zarr(place, select) if layered is None else layered
     if place.suffix.lower() == ".zarr":
         raise StackError(f"{place} is a damaged zarr: it has no metadata.")
     try:

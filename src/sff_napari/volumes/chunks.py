@@ -69,9 +69,10 @@ def write_cell(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     before = job.bytes_before(0, place)
     original = level.cells.decode(place, before)
     values = original.copy()
-    if job.kept(key):
+    stored = job.folder.get(key) if job.kept(key) else None
+    if stored is not None:
         # Slices that are not done anew keep what an earlier run made of them.
-        values = level.cells.decode(place, job.folder.get(key))
+        values = level.cells.decode(place, stored)
         for z in task["reset"]:
             found = level.plane_of(place, z)
             if found is not None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
+from sff_napari.stacks.layers import FilesStore
 from sff_napari.volumes.cells import Place
 from sff_napari.volumes.faults import Stop, sentence
 from sff_napari.volumes.files import RECORDS
 from sff_napari.volumes.job import Job
-from sff_napari.volumes.views import FilesStore, keys_of, raw
+from sff_napari.volumes.views import keys_of, raw
 
 _FILES = 128
 """Files one task copies."""

@@ -21,7 +21,14 @@ from sff_napari.volumes.files import WORK, Folder
 from sff_napari.volumes.job import PLAN, SELF, read_plan
 from sff_napari.volumes.lock import Lock
 from sff_napari.volumes.outcome import Outcome
-from sff_napari.volumes.planning import Settings, SlicePlan, VolumePlan, plan_slices, plan_volume
+from sff_napari.volumes.planning import (
+    Settings,
+    SlicePlan,
+    VolumePlan,
+    plan_slice,
+    plan_slices,
+    plan_volume,
+)
 from sff_napari.volumes.running import Pool, Threads
 
 
@@ -118,7 +125,9 @@ def restore_volume(
     start = time.perf_counter()
     target = Path(out).expanduser()
     settings = settings or Settings()
-    plan = plan_volume(os.fspath(place), stack, settings, overlay=overlay, select=select or {})
+    plan = plan_volume(
+        os.fspath(place), stack, target, settings, overlay=overlay, select=select or {}
+    )
     wanted = sorted(folds if slices is None else slices)
     reporter = Reporter(progress, cancelled)
     pool = pool or Threads()
@@ -222,7 +231,8 @@ def _finish(
         if folder.has(records.LOST) and not made["overlay"]:
             _copy_lost(target, plan, settings, pool, reporter)
         build = Build(target, origin, pool, settings, reporter, fresh=False)
-        outcome = build.run(todo, failed, old)
+        taken_back = {z: list(record.get("reverted", [])) for z, record in old.items()}
+        outcome = build.run(todo, failed, old, taken_back)
         folder.clear_work()
     return outcome, present
 
@@ -234,22 +244,23 @@ def _missing(
     todo, present = [], []
     for one in plans:
         record = old.get(one.z)
-        if record is None or record["status"] == "failed":
+        if record is None:
             todo.append(one)
             continue
-        taken_back = record.get("reverted", [])
-        same = record["key"] == one.key
-        if taken_back:
-            # Folds that were taken back stay so: compare what the record began with.
-            names = [fold["id"] for fold in record["folds"] + taken_back]
-            same = sorted(names) == sorted(one.folds)
-        if not same:
+        # Folds that were taken back stay so.
+        taken_back = {fold["id"] for fold in record.get("reverted", [])}
+        rest = {name: fold for name, fold in one.folds.items() if name not in taken_back}
+        left = plan_slice(key, one.z, rest, one.previous, one.following, one.note)
+        if record["status"] == "failed" and rest:
+            todo.append(left)
+        elif record["status"] != "failed" and record["key"] != left.key:
             raise InputError(
                 f"Slice {one.z} of {target} was restored with other folds or neighbours: "
                 "take its folds back first (sff-napari revert), choose another name, "
                 "or ask for it to be overwritten."
             )
-        present.append(one.z)
+        else:
+            present.append(one.z)
     return todo, present
 
 

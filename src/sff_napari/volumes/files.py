@@ -18,8 +18,6 @@ WORK = f"{RECORDS}/work"
 """What is needed only until the run is complete."""
 ORIGINALS = f"{RECORDS}/originals"
 """The bytes that changed chunks had before."""
-MISSING = ".missing"
-"""Ending of the empty file that says: there was no such chunk before."""
 
 
 class Folder:

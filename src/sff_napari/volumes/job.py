@@ -16,11 +16,13 @@ from zarr.abc.store import Store
 
 from sff_napari.errors import StackError
 from sff_napari.stacks import Stack, open_stack
+from sff_napari.stacks.layers import MISSING, FilesStore, LayeredStore
+from sff_napari.stacks.overlay import store_at
 from sff_napari.volumes.cells import Cells, Place
-from sff_napari.volumes.files import MISSING, ORIGINALS, RECORDS, Folder
+from sff_napari.volumes.files import ORIGINALS, RECORDS, Folder
 from sff_napari.volumes.keys import joined, safe_key
 from sff_napari.volumes.layout import Layout, Level, read_documents
-from sff_napari.volumes.views import FilesStore, LayeredStore, raw, store_at
+from sff_napari.volumes.views import raw
 
 PLAN = f"{RECORDS}/plan.json"
 FORMAT = "sff-napari-volume"

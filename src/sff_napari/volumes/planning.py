@@ -19,6 +19,7 @@ from sff_napari.restoration import DEFAULT_COVER
 from sff_napari.sessions import choose_neighbours
 from sff_napari.stacks import Stack, stack_identity
 from sff_napari.stacks.ome import OmeWriter
+from sff_napari.stacks.overlay import name_below, store_at
 from sff_napari.stacks.places import is_address
 from sff_napari.volumes.files import ORIGINALS, Folder
 from sff_napari.volumes.job import FORMAT, PLAN, VERSION, Origin
@@ -29,7 +30,7 @@ from sff_napari.volumes.pyramid import recognise
 from sff_napari.volumes.records import to_json
 from sff_napari.volumes.sides import lay_out_sides
 from sff_napari.volumes.tasks import Task
-from sff_napari.volumes.views import raw, store_at
+from sff_napari.volumes.views import raw
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,13 @@ class VolumePlan:
 
 
 def plan_volume(
-    place: str, stack: Stack, settings: Settings, *, overlay: bool, select: Mapping[str, int]
+    place: str,
+    stack: Stack,
+    out: Path,
+    settings: Settings,
+    *,
+    overlay: bool,
+    select: Mapping[str, int],
 ) -> VolumePlan:
     """Return the plan of a result.
 
@@ -242,6 +249,8 @@ def plan_volume(
         Where the stack lies, as the user named it.
     stack : Stack
         The stack.
+    out : Path
+        The result.
     settings : Settings
         How its slices are restored.
     overlay : bool
@@ -300,6 +309,11 @@ def plan_volume(
     plan["key"] = digest(
         {k: plan[k] for k in plan if k not in ("labels", "displacement", "reduction")}
     )
+    # How the result names its source does not make it another one.
+    named = name_below(out, place)
+    plan["source"]["place"] = named
+    if overlay:
+        plan["overlay_of"] = named
     documents |= sides.documents
     plan["documents"] = sorted(sides.documents)
     return VolumePlan(plan, documents, origin, notes)

@@ -1,26 +1,15 @@
-"""Several stores seen as one: what a volume was, and what it is, without a second copy."""
+"""Taking stored bytes out of stores as they are."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore
 
 from sff_napari.errors import StackError
-from sff_napari.stacks.places import is_address, store_options
-from sff_napari.volumes.files import MISSING
-
-
-def store_at(place: str) -> Store:
-    """Return a store for reading, from a folder or the address of one."""
-    if is_address(place):
-        return FsspecStore.from_url(place, storage_options=store_options(place), read_only=True)
-    return FilesStore(Path(place))
 
 
 def raw(store: Store, key: str) -> bytes | None:
@@ -38,117 +27,6 @@ def raw(store: Store, key: str) -> bytes | None:
     except Exception as error:  # file systems of all kinds raise what they like
         raise StackError(f"{key} cannot be read from {store} ({error}).") from error
     return None if found is None else found.to_bytes()
-
-
-class FilesStore(LocalStore):
-    """A local folder for reading, which need not exist yet."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root, read_only=True)
-        self._is_open = True
-
-    async def _open(self, *, mode: str | None = None) -> None:
-        self._is_open = True
-
-
-class LayeredStore(Store):
-    """The first of several stores that has a key, read only.
-
-    Parameters
-    ----------
-    layers : sequence of Store
-        The first one wins.
-    marked : bool
-        Whether an empty file ``KEY.missing`` in the first layer hides the key
-        in all others.
-    """
-
-    supports_writes = False
-    supports_deletes = False
-    supports_listing = True
-
-    def __init__(self, layers: Sequence[Store], *, marked: bool = False) -> None:
-        super().__init__(read_only=True)
-        self._layers = tuple(layers)
-        self._marked = marked
-        self._is_open = True
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LayeredStore) and other._layers == self._layers
-
-    def __hash__(self) -> int:
-        return hash(tuple(map(str, self._layers)))
-
-    def __str__(self) -> str:
-        return str(self._layers[-1])
-
-    def with_read_only(self, read_only: bool = False) -> LayeredStore:
-        """Return the same store; it cannot be written to."""
-        return self
-
-    async def get(
-        self,
-        key: str,
-        prototype: BufferPrototype | None = None,
-        byte_range: ByteRequest | None = None,
-    ) -> Buffer | None:
-        """Return the bytes of a key, or a part of them."""
-        prototype = prototype or default_buffer_prototype()
-        for number, layer in enumerate(self._layers):
-            found = await layer.get(key, prototype, byte_range)
-            if found is not None:
-                return found
-            if number == 0 and self._marked and await layer.exists(key + MISSING):
-                return None
-        return None
-
-    async def get_partial_values(
-        self,
-        prototype: BufferPrototype,
-        key_ranges: Iterable[tuple[str, ByteRequest | None]],
-    ) -> list[Buffer | None]:
-        """Return parts of several keys."""
-        return [await self.get(key, prototype, part) for key, part in key_ranges]
-
-    async def exists(self, key: str) -> bool:
-        """Tell whether any store has a key."""
-        for number, layer in enumerate(self._layers):
-            if await layer.exists(key):
-                return True
-            if number == 0 and self._marked and await layer.exists(key + MISSING):
-                return False
-        return False
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Refuse: the store is read only."""
-        self._check_writable()
-
-    async def delete(self, key: str) -> None:
-        """Refuse: the store is read only."""
-        self._check_writable()
-
-    async def list(self) -> AsyncIterator[str]:
-        """Yield every key once."""
-        async for key in self.list_prefix(""):
-            yield key
-
-    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Yield every key that starts with `prefix`, once."""
-        seen: set[str] = set()
-        for layer in self._layers:
-            async for key in layer.list_prefix(prefix):
-                if key not in seen:
-                    seen.add(key)
-                    yield key
-
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the names directly below `prefix`, once."""
-        seen: set[str] = set()
-        for layer in self._layers:
-            async for key in layer.list_dir(prefix):
-                if key not in seen:
-                    seen.add(key)
-                    yield key
 
 
 def keys_of(store: Store) -> Iterable[str]:

@@ -1,0 +1,81 @@
+"""``sff-napari revert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sff_napari.commands.base import (
+    CONTEXT,
+    PATH,
+    device_option,
+    echo_json,
+    json_option,
+    progress_bar,
+)
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("out", type=PATH)
+@click.option(
+    "--fold",
+    "folds",
+    multiple=True,
+    metavar="ID",
+    help="Fold to take back, as the record names it, e.g. z12-0; may be given several times.",
+)
+@click.option("--all", "everything", is_flag=True, help="Take back all folds.")
+@click.option("--source", help="Where the volume below an overlay lies, if not beside it.")
+@click.option("--weights", type=PATH, help="Weights of the networks, if others than the bundled.")
+@device_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    out: Path,
+    folds: tuple[str, ...],
+    everything: bool,
+    source: str | None,
+    weights: Path | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Take folds of a restored volume back.
+
+    OUT is what restore wrote.  A slice whose folds are all taken back gets its
+    original bytes; one that keeps some is restored anew with those alone.  A
+    run that ended early is finished by the next.
+    """
+    from sff_napari.commands.restore import INCOMPLETE
+    from sff_napari.errors import InputError
+    from sff_napari.volumes.files import Folder
+    from sff_napari.volumes.job import read_plan
+    from sff_napari.volumes.records import PENDING, read_slices
+    from sff_napari.volumes.revert import revert_folds
+
+    read_plan(out)
+    folder = Folder(out)
+    if everything:
+        records = read_slices(folder).values()
+        folds = tuple(
+            fold["id"]
+            for record in records
+            if record["status"] != "failed"
+            for fold in record["folds"]
+        )
+    elif not folds and not folder.has(PENDING):
+        raise InputError("Name the folds to take back with --fold, or take back --all.")
+    with progress_bar() as progress:
+        outcome = revert_folds(
+            out, folds, source=source, weights=weights, device=device, progress=progress
+        )
+    left = {str(z): reason for z, reason in sorted({**outcome.failed}.items())}
+    if as_json:
+        echo_json({"out": str(out), "reverted": sorted(folds), "failed": left})
+    else:
+        for reason in left.values():
+            click.echo(reason, err=True)
+        count = "1 fold" if len(folds) == 1 else f"{len(folds)} folds"
+        click.echo(f"{count} taken back; see {out}.")
+    context.exit(INCOMPLETE if left or outcome.lost else 0)

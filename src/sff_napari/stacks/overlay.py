@@ -1,0 +1,172 @@
+"""Overlays: restored volumes that hold only what changed, and name the volume below."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import zarr
+from zarr.abc.store import Store
+from zarr.storage import FsspecStore
+
+from sff_napari.errors import StackError
+from sff_napari.stacks.layers import FilesStore, LayeredStore
+from sff_napari.stacks.places import checked_address, is_address, shown, store_options
+from sff_napari.stacks.stack import Stack
+
+MANIFEST = "sff_napari/plan.json"
+VARIABLE = "SFF_NAPARI_SOURCE"
+"""Environment variable in which a user names the volume below an overlay."""
+_MAX_BYTES = 16 * 2**20
+_DEEPEST = 8
+"""Overlays of overlays that are followed."""
+
+
+def read_manifest(place: Path) -> dict[str, Any] | None:
+    """Return the manifest of an overlay; None if a folder is none.
+
+    Raises
+    ------
+    StackError
+        If it is damaged.
+    """
+    path = place / MANIFEST
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise StackError(f"{path} is too large for a manifest: it is damaged.")
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["overlay"] is not True:
+            return None
+        if not isinstance(manifest["overlay_of"], str) or not isinstance(manifest["group"], str):
+            raise TypeError
+    except FileNotFoundError:
+        return None
+    except StackError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise StackError(f"{path} is damaged: it cannot be used.") from error
+    return dict(manifest)
+
+
+def name_below(out: Path, source: str) -> str:
+    """Return how the manifest of an overlay at `out` names its source.
+
+    Relative where the source lies beside it or below a folder beside it, so
+    that both can be moved together.
+    """
+    if is_address(source):
+        return source
+    try:
+        return Path(source).resolve().relative_to(out.resolve().parent).as_posix()
+    except ValueError:
+        return str(Path(source).resolve())
+
+
+def asked_source() -> str | None:
+    """Return the volume below overlays that the user names in the environment, if any."""
+    return os.environ.get(VARIABLE) or None
+
+
+def below_overlay(place: Path, manifest: Mapping[str, Any], source: str | None = None) -> str:
+    """Return where the volume below an overlay lies.
+
+    Parameters
+    ----------
+    place : Path
+        Of the overlay.
+    manifest : mapping
+        What `read_manifest` returns.
+    source : str, optional
+        Where the user says that it lies; else the manifest counts if it names
+        a folder beside the overlay.
+
+    Raises
+    ------
+    StackError
+        If the manifest leads elsewhere and the user did not name the place.
+    """
+    if source:
+        return source
+    named = manifest["overlay_of"]
+    parts = PurePosixPath(named.replace("\\", "/")).parts
+    beside = not (is_address(named) or ":" in named or named.startswith(("/", "\\", "~")))
+    if not beside or not parts or ".." in parts:
+        raise StackError(
+            f"{place} holds only changes to {shown(named)[:200]!r}, which lies elsewhere: "
+            f"name it with --source or in the environment variable {VARIABLE}."
+        )
+    return str(place.resolve().parent.joinpath(*parts))
+
+
+def store_at(place: str, source: str | None = None, depth: int = 0) -> Store:
+    """Return a store for reading a zarr; an overlay together with what lies below.
+
+    Parameters
+    ----------
+    place : str
+        Folder or address of the zarr.
+    source : str, optional
+        Where the volume below an overlay lies; else as the environment variable
+        ``SFF_NAPARI_SOURCE`` says, else as the manifest says.
+    depth : int
+        How many overlays were followed already.
+
+    Raises
+    ------
+    StackError
+        If the volume below cannot be used.
+    """
+    if is_address(place):
+        address = checked_address(place)
+        return FsspecStore.from_url(address, storage_options=store_options(address), read_only=True)
+    folder = Path(place).expanduser()
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return FilesStore(folder)
+    if depth >= _DEEPEST:
+        raise StackError(f"{place} is an overlay of overlays that has no end.")
+    below = below_overlay(folder, manifest, source or (None if depth else asked_source()))
+    if not is_address(below) and not Path(below).expanduser().is_dir():
+        raise StackError(
+            f"{place} holds only changes to {below}, but there is nothing: "
+            f"name the volume with --source or in the environment variable {VARIABLE}."
+        )
+    return LayeredStore([FilesStore(folder), store_at(below, None, depth + 1)])
+
+
+def open_overlay(
+    place: Path, select: Mapping[str, int] | None = None, source: str | None = None
+) -> Stack | None:
+    """Return the stack that an overlay and the volume below make; None if it is no overlay.
+
+    Parameters
+    ----------
+    place : Path
+        Folder of the overlay.
+    select : mapping of str to int, optional
+        Index on further axes.
+    source : str, optional
+        Where the volume below lies.
+
+    Raises
+    ------
+    StackError
+        If the overlay is damaged or the volume below cannot be used.
+    """
+    from sff_napari.stacks import zarrs
+
+    manifest = read_manifest(place)
+    if manifest is None:
+        return None
+    try:
+        node = zarr.open(store_at(str(place), source), path=manifest["group"], mode="r")
+    except StackError:
+        raise
+    except Exception as error:  # damaged metadata makes the parser raise anything
+        raise StackError(f"{place} is a damaged zarr: its metadata cannot be read.") from error
+    stack = zarrs.open_zarr(place, select, node)
+    stack.details["overlay of"] = shown(below_overlay(place, manifest, source or asked_source()))
+    return stack

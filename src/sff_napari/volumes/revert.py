@@ -1,0 +1,148 @@
+"""Taking folds back: chunks get their original bytes, or what the remaining folds make of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from sff_napari.errors import InputError, StackError
+from sff_napari.folds import Fold
+from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+from sff_napari.volumes import records
+from sff_napari.volumes.build import Build
+from sff_napari.volumes.files import Folder
+from sff_napari.volumes.job import SELF, read_plan
+from sff_napari.volumes.lock import Lock
+from sff_napari.volumes.outcome import Outcome
+from sff_napari.volumes.planning import Settings, SlicePlan, plan_slice
+from sff_napari.volumes.running import Pool, Threads
+from sff_napari.volumes.verify import origin_below
+
+MOST = 1_000_000
+
+
+def revert_folds(
+    out: Path,
+    folds: Collection[str],
+    *,
+    source: str | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+    pool: Pool | None = None,
+    progress: ProgressCallback | None = None,
+    cancelled: CancelledCallback | None = None,
+) -> Outcome:
+    """Take folds back.
+
+    A slice whose folds are all taken back gets its original bytes.  A slice
+    that keeps some is restored anew from the original with those alone.  A run
+    that ended early is finished by the next one, whatever folds it names.
+
+    Parameters
+    ----------
+    out : Path
+        The restored volume.
+    folds : collection of str
+        Names of folds as the record has them, e.g. ``z12-0``.
+    source : str, optional
+        Where the volume below an overlay lies.
+    weights : Path, optional
+        Weights of the networks, if the volume was not made with the bundled.
+    device : str
+        Where to compute.
+    pool : Pool, optional
+        What does the work; threads where not given.
+    progress, cancelled : callable, optional
+        See `sff_napari.progress`.
+
+    Returns
+    -------
+    Outcome
+        What was done anew.
+
+    Raises
+    ------
+    InputError
+        If there is no such fold, or the weights are others.
+    StackError
+        If the volume cannot be read or written.
+    """
+    plan = read_plan(out)
+    folder = Folder(out)
+    old = records.read_slices(folder)
+    wanted = {*folds, *_pending(folder)}
+    parameters = plan["parameters"]
+    known = {field.name for field in dataclasses.fields(Settings)}
+    try:
+        chosen = {key: value for key, value in parameters.items() if key in known}
+        settings = Settings(**chosen, weights=weights, device=device)
+    except TypeError as error:
+        raise StackError(f"The plan of {out} is damaged: its parameters are unknown.") from error
+    plans, reverted = _plans(str(plan["key"]), old, wanted)
+    if not plans:
+        return Outcome()
+    if any(one.folds for one in plans) and settings.digests() != plan["weights_sha256"]:
+        raise InputError(
+            "The remaining folds must be restored anew, but the volume was made with other "
+            "weights: name them with --weights."
+        )
+    below = origin_below(out, source)
+    with Lock(out):
+        folder.put(records.PENDING, records.to_json(sorted(wanted)))
+        build = Build(
+            out,
+            below or SELF,
+            pool or Threads(),
+            settings,
+            Reporter(progress, cancelled),
+            fresh=False,
+        )
+        outcome = build.run(plans, {}, old, reverted)
+        folder.remove(records.PENDING)
+        folder.clear_work()
+    return outcome
+
+
+def _pending(folder: Folder) -> list[str]:
+    found = records.read_json(folder, records.PENDING)
+    if found is None:
+        return []
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise StackError(f"{folder.path(records.PENDING)} is damaged: remove it.")
+    return found
+
+
+def _plans(
+    base: str, old: dict[int, dict[str, Any]], wanted: set[str]
+) -> tuple[list[SlicePlan], dict[int, list[dict[str, Any]]]]:
+    """Return what is left to do for each slice, and the folds that are taken back by slice."""
+    plans = []
+    reverted: dict[int, list[dict[str, Any]]] = {}
+    there: set[str] = set()
+    for z, record in old.items():
+        taken = list(record.get("reverted", []))
+        there |= {fold["id"] for fold in taken}
+        if record["status"] == "failed":
+            continue
+        now = [fold for fold in record["folds"] if fold["id"] in wanted]
+        there |= {fold["id"] for fold in record["folds"]}
+        if not now:
+            continue
+        rest = {
+            str(fold["id"]): Fold.from_dict(fold)
+            for fold in record["folds"]
+            if fold["id"] not in wanted
+        }
+        reverted[z] = sorted([*taken, *now], key=lambda fold: str(fold["id"]))
+        plans.append(
+            plan_slice(base, z, rest, record["previous"], record["following"], record["note"])
+        )
+    unknown = sorted(wanted - there)
+    if unknown:
+        raise InputError(
+            f"The record has no fold {unknown[0]!r}: its folds are named like "
+            f"{min(there, default='z12-0')!r}."
+        )
+    return plans, reverted

@@ -1,0 +1,149 @@
+"""Checking a restored volume against its record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sff_napari.errors import StackError
+from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+from sff_napari.stacks.layers import MISSING
+from sff_napari.stacks.overlay import asked_source, below_overlay, store_at
+from sff_napari.volumes import records
+from sff_napari.volumes.files import ORIGINALS, Folder
+from sff_napari.volumes.job import Origin, read_plan
+from sff_napari.volumes.keys import checksum, joined
+from sff_napari.volumes.views import raw
+
+
+@dataclass
+class Verdict:
+    """What a check of a restored volume found.
+
+    Parameters
+    ----------
+    chunks : int
+        Changed chunks that were checked, as they are and as they were.
+    wrong : dict of str to str
+        What is not as the record says, each with a sentence.
+    restored, failed, reverted : list of int
+        Slices by what the record says.
+    notes : list of str
+        What could not be checked.
+    """
+
+    chunks: int = 0
+    wrong: dict[str, str] = field(default_factory=dict)
+    restored: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    reverted: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether all is as the record says, and nothing failed."""
+        return not self.wrong and not self.failed
+
+
+def origin_below(root: Path, source: str | None = None) -> Origin | None:
+    """Return the volume below an overlay; None if a result is none.
+
+    Parameters
+    ----------
+    root : Path
+        The result.
+    source : str, optional
+        Where the user says that it lies.
+
+    Raises
+    ------
+    StackError
+        If it lies elsewhere and the user did not say where.
+    """
+    plan = read_plan(root)
+    if not plan["overlay"]:
+        return None
+    place = below_overlay(root, plan, source or asked_source())
+    select = tuple(sorted((str(k), int(v)) for k, v in plan["select"].items()))
+    return Origin("zarr", place, select)
+
+
+def verify_volume(
+    out: Path,
+    *,
+    source: str | None = None,
+    progress: ProgressCallback | None = None,
+    cancelled: CancelledCallback | None = None,
+) -> Verdict:
+    """Check every changed chunk of a restored volume against its checksums.
+
+    Parameters
+    ----------
+    out : Path
+        The volume.
+    source : str, optional
+        Where the volume below an overlay lies.
+    progress, cancelled : callable, optional
+        See `sff_napari.progress`.
+
+    Returns
+    -------
+    Verdict
+        What is not as it should be.
+
+    Raises
+    ------
+    StackError
+        If there is no such volume or its record is damaged.
+    """
+    plan = read_plan(out)
+    folder = Folder(out)
+    reporter = Reporter(progress, cancelled)
+    verdict = Verdict()
+    for z, record in records.read_slices(folder).items():
+        getattr(verdict, record["status"]).append(z)
+    if folder.has(records.PENDING):
+        verdict.wrong["revert"] = "Taking back folds was not finished: run revert again."
+    lost = records.read_json(folder, records.LOST) or {}
+    for key, reason in dict(lost).items():
+        verdict.wrong[str(key)] = f"It could not be copied or made: {reason}"
+    below = None
+    if plan["overlay"]:
+        try:
+            origin = origin_below(out, source)
+            below = None if origin is None else store_at(origin.place)
+        except StackError as error:
+            verdict.notes.append(f"What the chunks were was not checked: {error}")
+    total = sum(1 for _ in records.read_chunks(folder)) or 1
+    image = tuple(f"{path}/" if path else "" for path in plan["arrays"])
+    sides = (*(f"{path}/" for path in plan["labels"]), f"{plan['displacement']}/")
+    for number, row in enumerate(records.read_chunks(folder)):
+        reporter(number / total, f"{number} of {total} chunks")
+        key = row["key"]
+        verdict.chunks += 1
+        found = checksum(folder.get(key))
+        if found != row["after"]:
+            what = "is missing" if found is None else "is not what was written"
+            verdict.wrong[key] = f"The chunk {what}."
+        if key.startswith(sides) or not key.startswith(image):
+            continue
+        if plan["overlay"]:
+            if below is not None and checksum(raw(below, key)) != row["before"]:
+                verdict.wrong.setdefault(key, "The source has changed since.")
+        elif row["before"] is None:
+            if not folder.has(joined(ORIGINALS, key + MISSING)):
+                verdict.wrong.setdefault(key, "The mark that it was missing before is lost.")
+        elif checksum(folder.get(joined(ORIGINALS, key))) != row["before"]:
+            verdict.wrong.setdefault(key, "What it was before is lost or damaged.")
+    for path in _strays(folder):
+        verdict.wrong.setdefault(path, "It is kept as changed, but the record does not name it.")
+    reporter(1.0, "done")
+    return verdict
+
+
+def _strays(folder: Folder) -> list[str]:
+    """Return originals that belong to no changed chunk."""
+    known = {row["key"] for row in records.read_chunks(folder)}
+    root = folder.root / ORIGINALS
+    kept = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    return sorted(key for key in kept if key.removesuffix(MISSING) not in known)
