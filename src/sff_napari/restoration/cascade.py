@@ -18,6 +18,7 @@ from sff_napari.folds import Fold
 from sff_napari.networks import weights
 from sff_napari.progress import Reporter
 from sff_napari.restoration import neighbours as neighbouring
+from sff_napari.restoration.fitting import fit_folds
 from sff_napari.restoration.fusion import (
     HALO,
     Fuser,
@@ -31,12 +32,14 @@ from sff_napari.restoration.interpolation import (
     NetworkInterpolation,
     Weighted,
     motion,
+    mutual_drift,
 )
 from sff_napari.restoration.methods import Methods
 from sff_napari.restoration.neighbours import Neighbour
 from sff_napari.restoration.network_unfolding import NetworkUnfolding, NoUnfolding
+from sff_napari.restoration.slice_drift import SliceDrift
 from sff_napari.restoration.tiles import grown, tiles
-from sff_napari.restoration.unfolding import LawUnfolding, clearance, fit_folds
+from sff_napari.restoration.unfolding import LawUnfolding, clearance
 from sff_napari.warp import sample
 
 _FAR = 60.0
@@ -107,6 +110,8 @@ class Cascade:
         del distance
         self.neighbours = self._prepare(around, grey, known, far)
         reporter(0.1, "Interpolating")
+        needed = methods.unfolding == "law" or methods.interpolation == "motion"
+        self.mutual = mutual_drift(self.neighbours) if needed else None
         part = reporter.part(0.1, 0.9)
         self.unfolding: LawUnfolding | NetworkUnfolding | NoUnfolding
         if methods.unfolding == "law":
@@ -118,8 +123,9 @@ class Cascade:
                 [(one.image, one.known) for one in self.neighbours],
                 methods.cover,
                 part,
+                self.mutual,
             )
-            self.interpolator = self._interpolator(self.unfolding.drifts)
+            self.interpolator = self._interpolator(self.unfolding.drift)
         else:
             self.interpolator = self._interpolator(None)
             if methods.unfolding == "network":
@@ -166,10 +172,10 @@ class Cascade:
         self._networks[kind] = weights.digest(kind, self.methods.weights)
         return network
 
-    def _interpolator(self, drifts: Tensor | None) -> Interpolator:
+    def _interpolator(self, drift: SliceDrift | None) -> Interpolator:
         choice = self.methods.interpolation
         if choice == "motion":
-            return motion(self.neighbours, drifts)
+            return motion(self.neighbours, self.mutual, drift)
         if choice == "network":
             return NetworkInterpolation(self._network("interpolation"), self.neighbours)
         if choice == "mean":
@@ -287,5 +293,5 @@ def _law_report(one: Any) -> dict[str, Any]:
         "decay": [round(float(side.mean()), 5) for side in law.decay],
         "tail": [round(float(tail), 3) for tail in law.tail],
         "hidden_width": round(float((law.gap.sum(0) + 2 * law.dark).mean()), 2),
-        "drift": [[round(float(v), 2) for v in drift[:, 0]] for drift in one.drifts],
+        "drift": [round(float(v), 2) for v in one.drift.weights[:, 0, 0]],
     }

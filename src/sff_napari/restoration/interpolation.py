@@ -14,6 +14,7 @@ from sff_napari.networks import InterpolationNetwork
 from sff_napari.restoration.drift import DriftField, drift_field
 from sff_napari.restoration.matching import Features
 from sff_napari.restoration.neighbours import Neighbour
+from sff_napari.restoration.slice_drift import SliceDrift
 from sff_napari.restoration.tiles import grown
 from sff_napari.warp import sample
 
@@ -42,20 +43,19 @@ class Weighted:
         One or two.
     fields : sequence of DriftField, optional
         Where each is read, relative to the pixel; in place if not given.
-    affine : Tensor, (neighbours, 2, 3), optional
-        Misalignment of the damaged slice against each neighbour, added to the
-        fields; see `FittedFold`.
+    drift : SliceDrift, optional
+        Where the damaged slice lies against them; added to the fields.
     """
 
     def __init__(
         self,
         neighbours: Sequence[Neighbour],
         fields: Sequence[DriftField] | None = None,
-        affine: Tensor | None = None,
+        drift: SliceDrift | None = None,
     ) -> None:
         self.neighbours = list(neighbours)
         self.fields = None if fields is None else list(fields)
-        self.affine = affine
+        self.drift = drift
 
     def on_tile(self, rows: slice, columns: slice) -> Tensor:
         """Return the reference (Y, X) in [0, 1] for part of the slice."""
@@ -82,13 +82,8 @@ class Weighted:
         device = one.image.device
         points = grid_points(shape, origin, 1.0, device)
         offset = self.fields[index].on_grid(shape, origin)
-        if self.affine is not None:
-            height, width = one.image.shape
-            a = self.affine[index]
-            y, x = 2 * points[0] / height - 1, 2 * points[1] / width - 1
-            offset = offset + (
-                a[:, 0, None, None] + a[:, 1, None, None] * y + a[:, 2, None, None] * x
-            )
+        if self.drift is not None:
+            offset = offset + self.drift.on_grid(shape, origin)
         y, x = points + offset
         image = sample(one.image[None, None], y[None], x[None], "bicubic")[0, 0]
         if bool(one.known.all()):
@@ -97,27 +92,35 @@ class Weighted:
         return image, known[0, 0] > 0.5
 
 
-def motion(neighbours: Sequence[Neighbour], affine: Tensor | None = None) -> Weighted:
+def mutual_drift(neighbours: Sequence[Neighbour]) -> DriftField | None:
+    """Return the smooth displacement from the first neighbour to the second, None without."""
+    if len(neighbours) < 2:
+        return None
+    first, second = (Features.of(one.image, one.known, 4) for one in neighbours)
+    return drift_field(first, second)
+
+
+def motion(
+    neighbours: Sequence[Neighbour], mutual: DriftField | None, drift: SliceDrift | None = None
+) -> Weighted:
     """Return the mean of the neighbours, each moved half way along their mutual drift.
 
     Parameters
     ----------
     neighbours : sequence of Neighbour
-        One or two; a single one is only moved by its affine misalignment.
-    affine : Tensor, (neighbours, 2, 3), optional
-        Where the damaged slice lies against each neighbour.  The part in which
-        the two differ is already in their mutual drift; their mean is added.
+        One or two.
+    mutual : DriftField or None
+        See `mutual_drift`.
+    drift : SliceDrift, optional
+        Where the damaged slice lies against the neighbours so moved.
     """
-    device = neighbours[0].image.device
-    if len(neighbours) == 1:
-        return Weighted(neighbours, [DriftField.still(device)], affine)
-    features = [Features.of(one.image, one.known, 4) for one in neighbours]
-    mutual = drift_field(features[0], features[1])
+    if mutual is None:
+        still = DriftField.still(neighbours[0].image.device)
+        return Weighted(neighbours, [still] * len(neighbours), drift)
     halves = [
         DriftField(sign * 0.5 * mutual.values, mutual.first, mutual.step) for sign in (-1.0, 1.0)
     ]
-    common = None if affine is None else affine.mean(0, keepdim=True).expand(2, -1, -1)
-    return Weighted(neighbours, halves, common)
+    return Weighted(neighbours, halves, drift)
 
 
 class NetworkInterpolation:

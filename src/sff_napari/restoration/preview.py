@@ -20,10 +20,12 @@ from sff_napari.folds import Curve, Fold
 from sff_napari.folds.law import interpolate
 from sff_napari.progress import CancelledCallback, Reporter
 from sff_napari.restoration import neighbours as neighbouring
+from sff_napari.restoration.fitting import nearest_only
 from sff_napari.restoration.fusion import seam_weight
 from sff_napari.restoration.lawfit import fit_side, law_of
 from sff_napari.restoration.matching import Features, side_scores
 from sff_napari.restoration.neighbours import Neighbour
+from sff_napari.restoration.slice_drift import SliceDrift
 from sff_napari.restoration.unfolding import FittedFold, LawUnfolding, clearance, dark_line
 from sff_napari.warp import sample
 
@@ -208,7 +210,7 @@ class Previewer:
             knots, widths = dark_line(curve, fold, _COVER)
             steps = torch.arange(int(curve.length / f) + 1, device=self.device) * float(f)
             half_width = interpolate(knots, widths, steps)
-            own = here if len(folds) == 1 else _nearest_only(here, folds, index)
+            own = here if len(folds) == 1 else nearest_only({f: here}, folds, index, self.device)[f]
             sides = [
                 side_scores(
                     curve,
@@ -229,8 +231,10 @@ class Previewer:
                 best = fits[evidence.index(max(evidence))]
                 fits = [best, best]
             law = law_of(curve, widths, knots, (fits[0], fits[1])).with_ends(curve, shape)
-            drifts = torch.zeros((len(there), 2, 3), device=self.device)
-            fitted.append(FittedFold(fold, curve, law, drifts, False, fits[0].score))
+            drift = SliceDrift.none(shape, self.device)
+            fitted.append(
+                FittedFold(fold, curve, law, (fits[0], fits[1]), drift, False, fits[0].score)
+            )
         return LawUnfolding(fitted, _COVER)
 
 
@@ -246,20 +250,6 @@ def _one_thread(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(count)
-
-
-def _nearest_only(here: Features, folds: Sequence[Fold], index: int) -> Features:
-    """Return features in which only what lies nearest to one fold is known."""
-    shape = (here.values.shape[0], here.values.shape[1])
-    origin = ((here.pool - 1) / 2, (here.pool - 1) / 2)
-    distances = torch.stack(
-        [
-            Curve.of(fold, here.values.device).on_grid(shape, origin, float(here.pool)).distance
-            for fold in folds
-        ]
-    ).abs()
-    own = (distances.argmin(0) == index).to(here.known.dtype)
-    return Features(here.values * own, here.known * own, here.pool)
 
 
 def _factor(folds: Sequence[Fold], shape: tuple[int, int]) -> int:

@@ -2,9 +2,9 @@
 
 The damaged slice is unfolded with the current law and compared with each
 neighbour over small shifts.  A window may be off because the law is wrong, which
-moves it along the normal, or because the slice as a whole lies a little off
-its neighbours, which is an affine field for each of them.  Both are fitted
-together; only the law is kept.
+moves it along the normal, or because the slice has drifted against its
+neighbours, which is a smooth field.  Both are fitted together; only the law is
+undone.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from sff_napari.restoration.matching import (
     shift_scores,
     window_centres,
 )
+from sff_napari.restoration.slice_drift import SliceDrift
 from sff_napari.warp import warp
 
 _SMOOTH = 0.002
 """Loss for the squared second difference of neighbouring gap coefficients, px^-2."""
 _EVEN_DECAY = 0.5
 """Loss for the squared difference of the logarithms of the decay at the two ends."""
-_STILL = 4e-5
-"""Loss a window for the squared coefficients of the affine drift, px^-2."""
+_EVIDENCE = 4.0
+"""Logarithm of the likelihood that a summed score of one stands for; windows overlap, and the
+drift has waves too short for the model, so that it is less than a window alone would tell."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,32 @@ class Stage:
     steps: int = 70
 
 
+@dataclass(frozen=True)
+class Refined:
+    """Where refinement starts and what it returns.
+
+    Parameters
+    ----------
+    fits : (SideFit, SideFit)
+        Sides of negative and positive distance.
+    drift : SliceDrift
+        The unfolded slice at x shows what the neighbours show at ``x + drift(x)``.
+    score : float
+        Summed correlation reached, less what the drift costs.
+    """
+
+    fits: tuple[SideFit, SideFit]
+    drift: SliceDrift
+    score: float = 0.0
+
+
 @dataclass
 class _Windows:
     """Where the compared windows lie and how well they fit at which shift."""
 
-    scores: list[Tensor]
+    scores: Tensor
     weight: Tensor
-    base: Tensor
+    cosines: tuple[Tensor, Tensor]
     normal: Tensor
     positive: Tensor
     beyond: Tensor
@@ -72,29 +93,25 @@ class _Windows:
 def refine(
     curve: Curve,
     law: FoldLaw,
-    fits: tuple[SideFit, SideFit],
+    start: Refined,
     damaged: Features,
     neighbours: Sequence[Features],
-    drifts: Tensor,
     stage: Stage,
     uniform: bool = False,
     reporter: Reporter | None = None,
-) -> tuple[tuple[SideFit, SideFit], Tensor, float]:
-    """Return better fits, the affine drift of each neighbour, and the score reached.
+) -> Refined:
+    """Return better fits, the drift of the slice, and the score reached.
 
     Parameters
     ----------
     curve : Curve
         The fold's centre line.
     law : FoldLaw
-        What `fits` describe.
-    fits : (SideFit, SideFit)
-        Start; sides of negative and positive distance.
+        What the fits of `start` describe.
+    start : Refined
+        Where to start.
     damaged, neighbours : Features
         On the same grid.
-    drifts : Tensor, (neighbours, 2, 3)
-        Start of the affine drifts: offset (dy, dx) in px at the centre and its
-        change over half the height and half the width.
     stage : Stage
         Windows and steps.
     uniform : bool
@@ -102,19 +119,22 @@ def refine(
     reporter : Reporter, optional
         Asked for cancellation.
     """
-    windows = _compare(curve, law, fits, damaged, neighbours, stage, reporter)
+    fits, drift = start.fits, start.drift
+    windows = _compare(curve, law, start, damaged, neighbours, stage, reporter)
     if windows is None:
-        return fits, drifts, 0.0
+        return start
     pool = damaged.pool
     gaps = [fit.gap.clone().requires_grad_() for fit in fits]
     decays = [fit.log_decay.clone().requires_grad_() for fit in fits]
     tails = [fit.tail.clone().requires_grad_(not uniform) for fit in fits]
-    drift = drifts.clone().requires_grad_()
+    # In units of what is usual for each wave, so that all are equally easy to find.
+    spread = drift.spread()
+    usual = (drift.weights / spread.clamp_min(1e-6)).requires_grad_()
     optimiser = torch.optim.Adam(
         [
             {"params": gaps, "lr": 0.3},
             {"params": decays, "lr": 0.03},
-            {"params": [drift], "lr": 0.3},
+            {"params": [usual], "lr": 0.1},
             *([] if uniform else [{"params": tails, "lr": 0.04}]),
         ]
     )
@@ -131,22 +151,18 @@ def refine(
         return torch.where(windows.positive, sides[1], sides[0])
 
     with torch.no_grad():
-        start = displacement()
+        before = displacement()
     sign = torch.where(windows.positive, 1.0, -1.0)
-    total = float(windows.weight.sum())
+    rows, columns = windows.cosines
     score = torch.zeros(())
     for _ in range(stage.steps):
         if reporter is not None:
             reporter.check()
-        push = sign * (displacement() - start) * windows.normal
-        score = sum(
-            (
-                (read_scores(scores, *((push + one @ windows.base) / pool)) * windows.weight).sum()
-                for scores, one in zip(windows.scores, drift, strict=True)
-            ),
-            start=torch.zeros((), device=windows.weight.device),
-        ) / max(len(windows.scores), 1)
-        loss = -score + _STILL * total * drift.square().sum()
+        push = sign * (displacement() - before) * windows.normal
+        field = torch.einsum("cij,ni,nj->cn", usual * spread, rows, columns)
+        alike = read_scores(windows.scores, *((push + field) / pool)) * windows.weight
+        score = alike.sum() - usual.square().sum() / (2 * _EVIDENCE)
+        loss = -score
         for gap, decay in zip(gaps, decays, strict=True):
             bend = gap[2:] - 2 * gap[1:-1] + gap[:-2]
             loss = loss + _SMOOTH * bend.square().sum()
@@ -163,7 +179,8 @@ def refine(
         SideFit(gap.detach(), decay.detach(), tail.detach(), float(score.detach()) / 2)
         for gap, decay, tail in zip(gaps, decays, tails, strict=True)
     ]
-    return (better[0], better[1]), drift.detach(), float(score.detach())
+    found = SliceDrift(drift.shape, (usual * spread).detach())
+    return Refined((better[0], better[1]), found, float(score.detach()))
 
 
 def _share_gradients(gaps: list[Tensor], decays: list[Tensor]) -> None:
@@ -178,7 +195,7 @@ def _share_gradients(gaps: list[Tensor], decays: list[Tensor]) -> None:
 def _compare(
     curve: Curve,
     law: FoldLaw,
-    fits: tuple[SideFit, SideFit],
+    start: Refined,
     damaged: Features,
     neighbours: Sequence[Features],
     stage: Stage,
@@ -206,18 +223,17 @@ def _compare(
     x = window_centres(weight.shape[1], window, stride, pool).to(curve.device)[columns]
     place = curve.project(torch.stack([y, x]))
     distance = place.distance.abs() - law.shift(place.along, place.distance)
-    height, width = (n * pool for n in values.shape)
     return _Windows(
-        [scores[rows, columns] for scores in every],
+        torch.stack([scores[rows, columns] for scores in every]).mean(0),
         weight[rows, columns],
-        torch.stack([torch.ones_like(y), 2 * y / height - 1, 2 * x / width - 1]),
+        start.drift.cosines(y, x),
         place.normal,
         place.distance > 0,
         (distance - law.half_width(place.along)).clamp_min(0),
         (place.along / curve.length).clamp(0, 1),
         (
-            spline_matrix(place.along, curve.length, len(fits[0].gap)),
-            spline_matrix(place.along, curve.length, len(fits[1].gap)),
+            spline_matrix(place.along, curve.length, len(start.fits[0].gap)),
+            spline_matrix(place.along, curve.length, len(start.fits[1].gap)),
         ),
     )
 
