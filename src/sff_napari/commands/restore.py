@@ -233,7 +233,7 @@ def _told(summary: Summary) -> dict[str, Any]:
             reason if f"lice {z} " in reason else f"Slice {z}: {reason}"
             for z, reason in sorted(done.failed.items())
         ),
-        *(f"{key}: {reason}" for key, reason in sorted(done.lost.items())),
+        *(f"{key}: {reason}" for key, reason in sorted({**done.lost, **done.unmade}.items())),
     ]
     if summary.complete and not done.restored:
         text = f"Nothing was missing; {summary.out} is as it was."
@@ -253,7 +253,7 @@ def _told(summary: Summary) -> dict[str, Any]:
             "restored": done.restored,
             "present": summary.present,
             "failed": {str(z): reason for z, reason in sorted(done.failed.items())},
-            "lost": done.lost,
+            "lost": {**done.lost, **done.unmade},
             **read_plan(summary.out),
             "slices": [slices[z] for z in sorted(slices)],
         },

@@ -78,4 +78,4 @@ def command(
             click.echo(reason, err=True)
         count = "1 fold" if len(folds) == 1 else f"{len(folds)} folds"
         click.echo(f"{count} taken back; see {out}.")
-    context.exit(INCOMPLETE if left or outcome.lost else 0)
+    context.exit(0 if outcome.complete else INCOMPLETE)

@@ -109,6 +109,12 @@ class Build:
         )
         return self.outcome
 
+    def copy_lost(self, keys: list[str]) -> None:
+        """Try again to copy what could not be read from the source."""
+        tasks = [Task("copy", {"keys": batch}) for batch in batches(keys)]
+        if tasks and self.job.source is not None and not self.job.overlay:
+            self._stage("copying", (0.0, 0.0), tasks, self._lose)
+
     def _stage(
         self,
         name: str,
@@ -192,9 +198,6 @@ class Build:
 
             def done(task: Task, value: dict[str, Any], bad: dict[int, str] = bad) -> None:
                 if "failed" in value:
-                    self.outcome.lost[level.cells.key(tuple(task.arguments["place"]))] = value[
-                        "failed"
-                    ]
                     for z in task.arguments["patches"]:
                         bad.setdefault(int(z), value["failed"])
 
@@ -215,7 +218,9 @@ class Build:
         todo: Collection[int],
         found: Mapping[int, list[str]],
     ) -> Task:
-        reset = sorted(set(level.slices_of(place)) & set(todo))
+        # A new result holds nothing that an earlier run made and that is not made again.
+        held = level.slices_of(place)
+        reset = list(held) if self._fresh else sorted(set(held) & set(todo))
         named = {str(z): sorted(keys) for z, keys in sorted(found.items())}
         key = digest([self.job.plan["key"], "cell", list(place), named, reset])
         return Task("cell", {"key": key, "place": list(place), "patches": named, "reset": reset})
@@ -267,7 +272,7 @@ class Build:
 
     def _lose(self, task: Task, value: dict[str, Any]) -> None:
         if "failed" in value:
-            self.outcome.lost[f"{task.kind} {dict(task.arguments)}"[:200]] = value["failed"]
+            self.outcome.unmade[_named(task)] = value["failed"]
         self.outcome.lost.update(value.get("lost", {}))
 
     def _copy(self, touched: set[Place]) -> None:
@@ -325,7 +330,7 @@ class Build:
             ) -> None:
                 if "failed" in value:
                     key = level.cells.key(tuple(task.arguments["place"]))
-                    self.outcome.lost[key] = value["failed"]
+                    self.outcome.unmade[key] = value["failed"]
                     lost.append(key)
 
             self._stage("coarser levels", (0.9, 0.96), tasks, done)
@@ -372,6 +377,14 @@ def _earlier(old: Mapping[int, Mapping[str, Any]], z: int, name: str) -> list[An
 def _touched(level: Level, z: int, extent: Any) -> list[Place]:
     (top, bottom), (left, right) = extent
     return level.touching(z, slice(top, bottom), slice(left, right))
+
+
+def _named(task: Task) -> str:
+    """Return what a person calls the chunk of a task."""
+    arguments = task.arguments
+    if "z" in arguments:
+        return f"{task.kind} of slice {arguments['z']}, block {tuple(arguments['block'])}"
+    return f"{task.kind}, level {arguments['level']}, {tuple(arguments['place'])}"
 
 
 def _product(numbers: Iterable[int]) -> int:

@@ -17,7 +17,7 @@ from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.stacks import Stack
 from sff_napari.volumes import records
 from sff_napari.volumes.build import Build
-from sff_napari.volumes.files import WORK, Folder
+from sff_napari.volumes.files import RECORDS, WORK, Folder
 from sff_napari.volumes.job import PLAN, SELF, read_plan
 from sff_napari.volumes.lock import Lock
 from sff_napari.volumes.outcome import Outcome
@@ -56,7 +56,7 @@ class Summary:
     @property
     def complete(self) -> bool:
         """Whether nothing is missing."""
-        return not self.outcome.failed and not self.outcome.lost
+        return self.outcome.complete
 
 
 def part_of(out: Path) -> Path:
@@ -166,8 +166,10 @@ def _make(
     except OSError as error:
         raise explain(error, target) from error
     with Lock(part):
+        _start_afresh_unless_same(part, plans)
         if not (part / PLAN).exists():
             plan.write(part)
+        Folder(part).put(records.TODO, _todo(plans))
         build = Build(part, plan.origin, pool, settings, reporter, fresh=True)
         outcome = build.run(plans, failed, {})
         try:
@@ -222,24 +224,81 @@ def _finish(
     old = records.read_slices(folder)
     plans, failed = plan_slices(plan.key, folds, wanted, int(plan.plan["source"]["shape"][0]))
     todo, present = _missing(target, plan.key, plans, old)
-    if not todo and not failed and not folder.has(records.LOST):
+    check_unfinished(target, [*todo, *present])
+    lost, unmade = records.read_lost(folder)
+    if unmade:
+        # Chunks above slices that were restored: these slices are done again.
+        todo, present = sorted([*todo, *present], key=lambda one: one.z), []
+    if not todo and not failed and not lost:
         if (target / WORK).exists():
             folder.clear_work()
-        return Outcome(), present
-    origin = plan.origin if made["overlay"] else SELF
+        return Outcome(), [one.z for one in present]
+    # What failed because of the source may work now that the source is better.
+    again = lost or unmade or any(record["status"] == "failed" for record in old.values())
+    origin = plan.origin if made["overlay"] or again else SELF
     with Lock(target):
-        if folder.has(records.LOST) and not made["overlay"]:
-            _copy_lost(target, plan, settings, pool, reporter)
+        if todo:
+            folder.put(records.TODO, _todo(todo))
         build = Build(target, origin, pool, settings, reporter, fresh=False)
+        build.copy_lost(sorted(lost))
         taken_back = {z: list(record.get("reverted", [])) for z, record in old.items()}
         outcome = build.run(todo, failed, old, taken_back)
         folder.clear_work()
-    return outcome, present
+    return outcome, [one.z for one in present]
+
+
+def _todo(plans: Sequence[SlicePlan]) -> bytes:
+    return records.to_json({str(one.z): one.key for one in plans})
+
+
+def _start_afresh_unless_same(part: Path, plans: Sequence[SlicePlan]) -> None:
+    """Remove all but the restored pieces if an unfinished run was for other slices or folds."""
+    folder = Folder(part)
+    found = folder.get(records.TODO)
+    if found is None or found == _todo(plans):
+        return
+    # First, so that a kill in between leaves nothing that counts as done.
+    folder.remove(records.TODO)
+    folder.remove(PLAN)
+    for path in part.iterdir():
+        if path.name != RECORDS:
+            remove_folder(path) if path.is_dir() else path.unlink()
+    for path in (part / RECORDS).iterdir():
+        if path.name != Path(WORK).name:
+            remove_folder(path) if path.is_dir() else path.unlink()
+    for path in (part / WORK).iterdir():
+        if path.name not in ("patches", "lock"):
+            remove_folder(path) if path.is_dir() else path.unlink()
+
+
+def check_unfinished(target: Path, plans: Sequence[SlicePlan]) -> None:
+    """Check that an unfinished run over a result is gone on with.
+
+    Parameters
+    ----------
+    target : Path
+        The result.
+    plans : sequence of SlicePlan
+        What is to be done now.
+
+    Raises
+    ------
+    InputError
+        If slices of the unfinished run are not among them.
+    """
+    found = records.read_json(Folder(target), records.TODO)
+    now = {str(one.z): one.key for one in plans}
+    left = [z for z, key in (found or {}).items() if now.get(z) != key]
+    if left:
+        raise InputError(
+            f"A run over {target} that restores slice {left[0]} was not finished: "
+            "run it again first, with the same folds."
+        )
 
 
 def _missing(
     target: Path, key: str, plans: list[SlicePlan], old: Mapping[int, Mapping[str, Any]]
-) -> tuple[list[SlicePlan], list[int]]:
+) -> tuple[list[SlicePlan], list[SlicePlan]]:
     """Return the slices that are to be made, and those that are there."""
     todo, present = [], []
     for one in plans:
@@ -260,23 +319,5 @@ def _missing(
                 "or ask for it to be overwritten."
             )
         else:
-            present.append(one.z)
+            present.append(left)
     return todo, present
-
-
-def _copy_lost(
-    target: Path, plan: VolumePlan, settings: Settings, pool: Pool, reporter: Reporter
-) -> None:
-    """Try again to copy what could not be read from the source."""
-    from sff_napari.volumes.job import Job
-    from sff_napari.volumes.tasks import Task
-
-    folder = Folder(target)
-    lost = records.read_json(folder, records.LOST)
-    job = Job(target, plan.origin)
-    known = [key for key in lost if "/" in key or key.isascii()]
-    wanted = [key for key in known if not folder.has(key) and " " not in key]
-    if job.source is not None and wanted:
-        pool.run(
-            str(target), plan.origin.to_dict(), [Task("copy", {"keys": wanted})], lambda *_: None
-        )

@@ -16,7 +16,10 @@ class Outcome:
     failed : dict of int to str
         Slices that were not, each with a sentence.
     lost : dict of str to str
-        Chunks that could not be copied or made, each with a sentence.
+        Chunks that could not be copied, each with a sentence.
+    unmade : dict of str to str
+        Chunks of coarser levels, masks or displacement that could not be made,
+        each with a sentence; those of the volume stay as they were.
     notes : list of str
         What is worth knowing, one sentence each.
     megapixels : float
@@ -26,5 +29,11 @@ class Outcome:
     restored: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
+    unmade: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     megapixels: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not (self.failed or self.lost or self.unmade)

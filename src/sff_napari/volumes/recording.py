@@ -67,8 +67,8 @@ def record_run(
         _put(job, records.slice_record_key(z), record)
         if plan.folds:
             outcome.restored.append(z)
-    if outcome.lost:
-        _put(job, records.LOST, dict(sorted(outcome.lost.items())))
+    if outcome.lost or outcome.unmade:
+        _put(job, records.LOST, {"copy": outcome.lost, "make": outcome.unmade})
     elif job.folder.has(records.LOST):
         job.folder.remove(records.LOST)
     if not job.folder.has(records.RUN):

@@ -12,13 +12,14 @@ from typing import Any
 import sff_napari
 from sff_napari.errors import StackError
 from sff_napari.folds import Fold
-from sff_napari.volumes.files import RECORDS, Folder
+from sff_napari.volumes.files import RECORDS, WORK, Folder
 from sff_napari.volumes.keys import safe_key
 
 CHUNKS = f"{RECORDS}/chunks.jsonl"
 SLICES = f"{RECORDS}/slices"
 RUN = f"{RECORDS}/run.json"
 LOST = f"{RECORDS}/lost.json"
+TODO = f"{WORK}/todo.json"
 PENDING = f"{RECORDS}/pending.json"
 MAX_RECORD = 64 * 2**20
 MAX_LINE = 4096
@@ -126,6 +127,24 @@ def read_chunks(folder: Folder) -> Iterator[dict[str, Any]]:
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise StackError(f"Line {number} of {path} is damaged.") from error
             yield row
+
+
+def read_lost(folder: Folder) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the chunks that could not be copied and those that could not be made.
+
+    Raises
+    ------
+    StackError
+        If the record is damaged.
+    """
+    found = read_json(folder, LOST)
+    if found is None:
+        return {}, {}
+    try:
+        lost = {safe_key(key): str(reason) for key, reason in found["copy"].items()}
+        return lost, {str(key): str(reason) for key, reason in found["make"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StackError(f"{folder.path(LOST)} is damaged: it cannot be used.") from error
 
 
 def _is_checksum(value: Any) -> bool:

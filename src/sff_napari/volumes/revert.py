@@ -80,6 +80,8 @@ def revert_folds(
         settings = Settings(**chosen, weights=weights, device=device)
     except TypeError as error:
         raise StackError(f"The plan of {out} is damaged: its parameters are unknown.") from error
+    if folder.has(records.TODO) and not folder.has(records.PENDING):
+        raise InputError(f"A run over {out} was not finished: run restore again first.")
     plans, reverted = _plans(str(plan["key"]), old, wanted)
     if not plans:
         return Outcome()

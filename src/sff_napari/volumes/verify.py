@@ -104,9 +104,11 @@ def verify_volume(
         getattr(verdict, record["status"]).append(z)
     if folder.has(records.PENDING):
         verdict.wrong["revert"] = "Taking back folds was not finished: run revert again."
-    lost = records.read_json(folder, records.LOST) or {}
-    for key, reason in dict(lost).items():
-        verdict.wrong[str(key)] = f"It could not be copied or made: {reason}"
+    lost, unmade = records.read_lost(folder)
+    for key, reason in {**unmade, **lost}.items():
+        verdict.wrong[key] = f"It could not be copied or made: {reason}"
+    if folder.has(records.TODO):
+        verdict.wrong["restore"] = "A run was not finished: run restore again."
     below = None
     if plan["overlay"]:
         try:
