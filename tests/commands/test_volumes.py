@@ -57,3 +57,22 @@ def test_detect_names_slices_that_cannot_be_read(
     assert done.code == 0
     assert "1 fold found in 5 slices (4 of them by an earlier run)" in done.out
     assert read_folds(out).slices == [2]
+
+
+def test_export(damaged: Path, tmp_path: Path, command: Command) -> None:
+    folds = damaged.with_name("damaged.folds.json")
+    done = command("export", damaged, "--folds", folds, "--to", "feabas", "-o", tmp_path / "masks")
+    assert done.code == 0, done.err
+    assert "Folds of 1 slice written for feabas" in done.out
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["slice_00002.png"]
+    arguments = ("--folds", folds, "--to", "corgie", "-o", tmp_path / "layer")
+    done = command("export", damaged, *arguments)
+    assert done.code == 2
+    assert "give --voxel-size" in done.err
+    for size, words in (("4,4", "three numbers"), ("0,4,4", "makes no sense")):
+        assert words in command("export", damaged, *arguments, "--voxel-size", size).err
+    assert command("export", damaged, *arguments, "--voxel-size", "40,4,4", "--mips", 2).code == 0
+    assert open_stack(tmp_path / "layer").voxel_size == (40, 4, 4)
+    done = command("export", damaged, "--folds", folds, "--to", "bigwarp", "-o", tmp_path / "marks")
+    assert done.code == 2
+    assert "holds no displacement" in done.err

@@ -18,6 +18,7 @@ _COMMANDS = {
     "restore": "Restore the slices that have folds.",
     "verify": "Check a restored volume against its record.",
     "revert": "Take folds of a restored volume back.",
+    "export": "Write fold masks or displacements for tools that align volumes.",
     "calibrate": "Choose the detection threshold on clean slices.",
     "evaluate": "Compare methods on folds simulated on clean slices.",
     "compare": "Make pictures of folds before and after restoring.",
@@ -31,11 +32,12 @@ _COMMANDS = {
 def group() -> None:
     """Repair serial-section TEM slices damaged by support film folds.
 
-    STACK is a TIFF file (one page a slice), a folder of images, a zarr array
-    or an OME-Zarr.  Slices count from 0.
+    STACK is a TIFF file (one page a slice), a folder of images, a zarr array,
+    an OME-Zarr, N5 or precomputed volume, or the address of one of the last
+    four.  Slices count from 0.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run ``sff-napari``; exits with 0, 2 after an error, 130 after Ctrl-C."""
+    """Run ``sff-napari``; exits with 0, 2 after an error, 3 after a partial one, 130 after Ctrl-C."""
     run(group, "sff-napari", arguments)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import StackError
-from sff_napari.stacks.stack import ReadRegion
+from sff_napari.stacks.array_readers import ReadRegion
 
 
 @dataclass(frozen=True)

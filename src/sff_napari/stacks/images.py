@@ -74,6 +74,7 @@ def open_folder(path: Path) -> Stack:
         path=path,
         chunks=(1, *shape),
         details={"first image": files[0].name, "last image": files[-1].name},
+        slice_names=tuple(file.stem for file in files),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import InputError, SffError, StackError
+from sff_napari.stacks.array_readers import ReadRegion, plain_chunks, region_reader, slice_reader
 from sff_napari.stacks.places import shown
 from sff_napari.stacks.pyramids import Level
 
@@ -18,13 +19,8 @@ VoxelSize = tuple[float, float, float]
 """Size (z, y, x) of a voxel in nm."""
 
 SUPPORTED = ("uint8", "uint16", "float16", "float32", "float64")
-ReadRegion = Callable[[int, slice, slice], NDArray[Any]]
-"""``region(z, rows, columns)`` of `Stack`."""
-
 _RUN = 4096
 """Pixels of a row worth reading together where rows are stored one after another."""
-_BLOCK_LIMIT = 512 * 2**20
-"""Largest block of chunked slices kept in memory, in bytes."""
 
 
 class Stack:
@@ -63,6 +59,8 @@ class Stack:
         Returns the coarser levels; called when they are asked for.
     source : zarr.Array, optional
         The array that is read, where the stack is stored as one.
+    slice_names : tuple of str, optional
+        Names of the slices, where each is a file of its own.
     region : callable, optional
         ``region(z, rows, columns)`` returns a part of slice z and reads little
         more than it; called by several threads at once.
@@ -91,6 +89,7 @@ class Stack:
         location: str | None = None,
         levels: Callable[[], tuple[Level, ...]] | None = None,
         source: Any = None,
+        slice_names: tuple[str, ...] | None = None,
     ) -> None:
         depth, height, width = (int(n) for n in shape)
         self.shape: tuple[int, int, int] = (depth, height, width)
@@ -110,6 +109,7 @@ class Stack:
         self._coarser: tuple[Level, ...] | None = None
         self.location = location if location is not None or path is None else str(path)
         self.source = source
+        self.slice_names = slice_names
         self._called = name if self.location is None else shown(self.location)
         self._lock = threading.Lock()
         if self.dtype.name not in SUPPORTED:
@@ -150,15 +150,15 @@ class Stack:
                 "a stack has (Z, Y, X), a single slice (Y, X)."
             )
         about.setdefault("axes", "zyx"[-dimensions:])
-        about.setdefault("chunks", _plain_chunks(getattr(array, "chunks", None)))
+        about.setdefault("chunks", plain_chunks(getattr(array, "chunks", None)))
         shape = (1,) * (3 - dimensions) + tuple(array.shape)
         return cls(
-            _slice_reader(array),
+            slice_reader(array),
             shape,
             array.dtype,
             kind=kind,
             name=name,
-            region=_region_reader(array),
+            region=region_reader(array),
             **about,
         )
 
@@ -301,22 +301,6 @@ class Stack:
         return parse_slices(text, len(self))
 
 
-def _region_reader(array: Any) -> ReadRegion:
-    if len(array.shape) == 2:
-        return lambda z, rows, columns: _computed(array[rows, columns])
-    return lambda z, rows, columns: _computed(array[z, rows, columns])
-
-
-def _slice_reader(array: Any) -> Callable[[int], NDArray[Any]]:
-    if len(array.shape) == 2:
-        return lambda z: _computed(array[...])
-    depth = _chunk_depth(array)
-    size = int(np.prod(array.shape[1:])) * array.dtype.itemsize
-    if depth > 1 and depth * size <= _BLOCK_LIMIT:
-        return _BlockReader(array, depth)
-    return lambda z: _computed(array[z])
-
-
 def parse_slices(text: str | None, count: int) -> list[int]:
     """Return the slices that a text such as ``"3,7-9"`` names, sorted, each once.
 
@@ -360,41 +344,3 @@ def _bounds(part: slice, size: int) -> tuple[int, int]:
     if end <= first:
         raise InputError(f"There is no pixel in {part} of an axis of {size} pixels.")
     return first, end
-
-
-class _BlockReader:
-    """Reads an array stored in chunks several slices deep, each chunk once."""
-
-    def __init__(self, array: Any, depth: int) -> None:
-        self._array = array
-        self._depth = depth
-        self._first = -1
-        self._block: NDArray[Any] | None = None
-
-    def __call__(self, z: int) -> NDArray[Any]:
-        first = z - z % self._depth
-        if self._block is None or first != self._first:
-            self._block = _computed(self._array[first : first + self._depth])
-            self._first = first
-        block: NDArray[Any] = self._block[z - first]
-        return block
-
-
-def _computed(array: Any) -> NDArray[Any]:
-    if hasattr(array, "compute"):
-        array = array.compute()
-    return np.asarray(array)
-
-
-def _chunk_depth(array: Any) -> int:
-    """Return how many slices a chunk of `array` (Z, Y, X) holds; 1 when it has no chunks."""
-    shards = getattr(array, "shards", None)
-    chunks = _plain_chunks(shards or getattr(array, "chunks", None))
-    return int(chunks[0]) if chunks and len(chunks) == 3 else 1
-
-
-def _plain_chunks(chunks: Any) -> tuple[int, ...] | None:
-    if not chunks:
-        return None
-    # dask lists the sizes of all chunks along each axis, zarr gives one number.
-    return tuple(int(c[0]) if isinstance(c, tuple) else int(c) for c in chunks)

@@ -1,0 +1,167 @@
+"""What is exported: the folds of a volume, and what a restoration moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from sff_napari.errors import InputError
+from sff_napari.folds import Fold
+from sff_napari.stacks import VoxelSize, open_stack, read_folds
+from sff_napari.volumes.files import Folder
+from sff_napari.volumes.job import PLAN, read_plan
+from sff_napari.volumes.records import read_slices
+
+TILE = 1024
+"""Side of the parts in which a displacement is read, px."""
+
+
+class Field:
+    """Where the pixels of restored slices come from.
+
+    Parameters
+    ----------
+    array : zarr.Array, (Z, 2, Y, X) float32
+        ``(dy, dx)`` in px: the restored pixel at x was read from the damaged
+        slice at x + (dy, dx).  NaN where there is no source, 0 where nothing
+        moved.
+    slices : list of int
+        The restored ones.
+    """
+
+    def __init__(self, array: zarr.Array, slices: list[int]) -> None:
+        self.slices = slices
+        self._array = array
+
+    def read(self, z: int, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Return the displacement (2, rows, columns) in a part of slice `z`, as stored."""
+        return np.asarray(self._array[z, :, rows, columns], dtype=np.float32)
+
+    def tiles(self) -> list[tuple[slice, slice]]:
+        """Return the parts that cover a slice, row after row."""
+        height, width = self._array.shape[2:]
+        return [
+            (slice(y, min(y + TILE, height)), slice(x, min(x + TILE, width)))
+            for y in range(0, height, TILE)
+            for x in range(0, width, TILE)
+        ]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A volume as exports see it.
+
+    Parameters
+    ----------
+    name : str
+        Of the volume.
+    shape : (Z, Y, X)
+        In px.
+    voxel_size : (z, y, x) or None
+        In nm.
+    names : tuple of str
+        Of the slices.
+    folds : mapping of int to tuple of Fold
+        The folds of each slice that has some.
+    field : Field or None
+        What a restoration moved, if the volume was restored.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    voxel_size: VoxelSize | None
+    names: tuple[str, ...]
+    folds: Mapping[int, tuple[Fold, ...]]
+    field: Field | None
+
+    def need_field(self) -> Field:
+        """Return the displacement.
+
+        Raises
+        ------
+        InputError
+            If the volume was not restored.
+        """
+        if self.field is None:
+            raise InputError(
+                f"{self.name} holds no displacement: name a volume that `sff-napari restore` wrote."
+            )
+        return self.field
+
+    def need_voxel_size(self) -> VoxelSize:
+        """Return the size (z, y, x) of a voxel in nm.
+
+        Raises
+        ------
+        InputError
+            If it is not known.
+        """
+        if self.voxel_size is None:
+            raise InputError(
+                f"The voxel size of {self.name} is not known, but this format needs it: "
+                "give --voxel-size Z,Y,X in nm."
+            )
+        return self.voxel_size
+
+
+def open_source(
+    place: Path | str, folds: Path | None = None, voxel_size: VoxelSize | None = None
+) -> Source:
+    """Return a volume with its folds.
+
+    Parameters
+    ----------
+    place : Path or str
+        A volume that was restored, or any stack.
+    folds : Path, optional
+        Folds file; a restored volume knows its own.
+    voxel_size : (z, y, x), optional
+        In nm; the stack's own where not given.
+
+    Raises
+    ------
+    InputError
+        If the volume was not restored and no folds file is given.
+    StackError
+        If something cannot be read.
+    """
+    with open_stack(place) as stack:
+        shape, name = stack.shape, stack.name
+        size = voxel_size or stack.voxel_size
+        names = stack.slice_names or tuple(f"slice_{z:05d}" for z in range(shape[0]))
+    found: dict[int, tuple[Fold, ...]] = {}
+    field = None
+    if isinstance(place, Path) and place.is_dir():
+        found, field = _restored(place)
+    if folds is not None:
+        file = read_folds(folds)
+        file.check(shape)
+        found = dict(file.folds)
+    elif field is None:
+        raise InputError(f"{name} was not restored by sff-napari: name its folds with --folds.")
+    return Source(name, shape, size, names, found, field)
+
+
+def _restored(place: Path) -> tuple[dict[int, tuple[Fold, ...]], Field | None]:
+    """Return the folds and the displacement of a volume that was restored; nothing of others."""
+    if (place / PLAN).is_file():
+        array = zarr.open_array(place, path=read_plan(place)["displacement"], mode="r")
+        records: dict[int, Any] = {
+            z: record
+            for z, record in read_slices(Folder(place)).items()
+            if record["status"] == "restored"
+        }
+        return _folds_of(records), Field(array, sorted(records))
+    return {}, None
+
+
+def _folds_of(records: Mapping[int, Mapping[str, Any]]) -> dict[int, tuple[Fold, ...]]:
+    return {
+        z: tuple(Fold.from_dict(fold) for fold in record["folds"]) for z, record in records.items()
+    }
