@@ -22,6 +22,7 @@ _COMMANDS = {
     "calibrate": "Choose the detection threshold on clean slices.",
     "evaluate": "Compare methods on folds simulated on clean slices.",
     "compare": "Make pictures of folds before and after restoring.",
+    "analyse": "Measure folds, and write ranges to simulate others like them.",
     "simulate": "Write a stack with simulated folds and the truth.",
     "info": "Say what a stack is, or what is installed here.",
 }
@@ -39,5 +40,5 @@ def group() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run ``sff-napari``; exits with 0, 2 after an error, 3 after a partial one, 130 after Ctrl-C."""
+    """Run ``sff-napari``; exits with 0, 2 after an error, 3 if a part failed, 130 after Ctrl-C."""
     run(group, "sff-napari", arguments)
