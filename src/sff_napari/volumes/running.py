@@ -157,6 +157,10 @@ class Cluster:
             self._client.cancel(list(running))
             raise
 
+    def processes(self) -> list[int]:
+        """Return the process ids of the workers."""
+        return list(self._client.run(os.getpid).values())
+
     def close(self) -> None:
         """End the workers that were started, and leave the cluster."""
         self._client.close()
