@@ -261,7 +261,9 @@ def preferences(monkeypatch):
     return section
 
 
-def test_changed_settings_reach_an_open_panel(preferences, panel, tmp_path, draw, give_result):
+def test_changed_settings_reach_an_open_panel(
+    preferences, panel, tmp_path, draw, give_result, until
+):
     section, c = preferences, panel.controller
     draw(c, LINE)
     give_result(c)
@@ -278,7 +280,7 @@ def test_changed_settings_reach_an_open_panel(preferences, panel, tmp_path, draw
     assert panel.live.on
     assert panel.restore.live.isChecked()
     assert "flow" not in panel.viewer.layers
-    assert "reference" in panel.viewer.layers
+    until(lambda: "reference" in panel.viewer.layers)
     assert c.session_folder == str(tmp_path)
     assert panel.options.max_folds.value() == 3
     panel.shut_down()

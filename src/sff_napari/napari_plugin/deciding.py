@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sff_napari import __version__
@@ -319,6 +320,7 @@ class Deciding:
             self.layers.update(self.index)
 
 
+@cache
 def versions() -> dict[str, Any]:
     """Return the versions that a result depends on."""
     from importlib.metadata import PackageNotFoundError, version

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from sff_napari.napari_plugin.flow_view import arrows, colours_of
 from sff_napari.napari_plugin.patched import PatchedStack, shrink
@@ -41,6 +42,11 @@ class ResultLayers:
         self.store = store
         self.wanted: set[str] = {"synthesised", "flow"}
         self.layers: dict[str, Layer] = {}
+        # napari takes about 90 ms to add a layer: they come one by one.
+        self._missing = QTimer()
+        self._missing.setSingleShot(True)
+        self._missing.setInterval(20)
+        self._missing.timeout.connect(self._add_missing)
 
     def layer(self, name: str) -> Any | None:
         """Return a result layer that is in the viewer, or None."""
@@ -61,11 +67,19 @@ class ResultLayers:
             if name not in self.wanted:
                 continue
             if self.layer(name) is None:
-                self._add(name)
+                self._missing.start()
             elif name == "flow":
                 self._update_arrows()
             else:
                 self._refresh(name)
+
+    def _add_missing(self) -> None:
+        """Add one layer that is wanted, and the next one when napari had time for other things."""
+        missing = [name for name in EXTRA if name in self.wanted and self.layer(name) is None]
+        if missing and len(self.store) and self.source.is_current(self.viewer):
+            self._add(missing[0])
+        if len(missing) > 1:
+            self._missing.start()
 
     def want(self, names: set[str]) -> None:
         """Choose which layers beside `restored` there are; the others are removed."""
@@ -84,6 +98,7 @@ class ResultLayers:
 
     def detach(self) -> None:
         """Remove the layers from the viewer."""
+        self._missing.stop()
         for layer in self.overlays():
             self.viewer.layers.remove(layer)
         self.layers.clear()

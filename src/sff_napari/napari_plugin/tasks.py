@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from numpy.typing import NDArray
 
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from sff_napari.folds import Fold
     from sff_napari.napari_plugin.workers import Channel
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Read = Callable[[Index], NDArray[Any]]
+_rehearsed: list[bool] = []
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,23 @@ class Machine:
     methods: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+def politely(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function leave one processor core to the viewer while PyTorch computes in it."""
+
+    @wraps(function)
+    def polite(*args: P.args, **kwargs: P.kwargs) -> R:
+        import torch
+
+        count = torch.get_num_threads()
+        torch.set_num_threads(max(1, min(count, (os.cpu_count() or 2) - 1)))
+        try:
+            return function(*args, **kwargs)
+        finally:
+            torch.set_num_threads(count)
+
+    return polite
+
+
 def warm_up(channel: Channel) -> Machine:
     """Import what the first job needs, so that it does not stall the viewer later."""
     channel.progress(0.0, "Loading PyTorch")
@@ -39,11 +61,29 @@ def warm_up(channel: Channel) -> Machine:
     text = describe_device(choose_device("auto"))
     from sff_napari.restoration import FUSIONS, INTERPOLATIONS, UNFOLDINGS
 
+    politely(_rehearse)(channel)
     methods = {"interpolation": INTERPOLATIONS, "unfolding": UNFOLDINGS, "fusion": FUSIONS}
     channel.progress(1.0, "Ready")
     return Machine(names, text, methods)
 
 
+def _rehearse(channel: Channel) -> None:
+    """Restore a few pixels once: what PyTorch loads at its first steps would stall the viewer."""
+    if _rehearsed:
+        return
+    _rehearsed.append(True)
+    import numpy as np
+
+    from sff_napari import Fold, restore
+
+    channel.progress(0.6, "Getting ready")
+    noise = np.random.default_rng(0).integers(0, 255, (3, 128, 128)).astype(np.uint8)
+    noise[1, :, 60:68] = 0
+    fold = Fold([(0.0, 64.0), (127.0, 64.0)], 4.0, source="detected")
+    restore(noise[0], noise[1], noise[2], fold, device="cpu", cancelled=channel.cancelled)
+
+
+@politely
 def detect_slice(
     read: Read, index: Index, arguments: dict[str, Any], channel: Channel
 ) -> list[Fold]:
@@ -56,6 +96,7 @@ def detect_slice(
     return detect_folds(image, progress=channel.progress, cancelled=channel.cancelled, **arguments)
 
 
+@politely
 def detect_slices(
     read: Read, indices: Sequence[Index], arguments: dict[str, Any], channel: Channel
 ) -> int:
@@ -74,6 +115,7 @@ def detect_slices(
     return len(indices)
 
 
+@politely
 def snap_lines(
     read: Read, index: Index, records: Sequence[FoldRecord], channel: Channel
 ) -> list[FoldRecord]:
@@ -124,6 +166,7 @@ class Restored:
     truth: tuple[float, float] | None = None
 
 
+@politely
 def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
     """Restore one slice and score it."""
     from sff_napari import restore

@@ -20,7 +20,7 @@ from qtpy.QtCore import QObject, Signal
 from sff_napari.errors import Cancelled, SffError
 
 log = logging.getLogger(__name__)
-_INTERVAL = 1 / 25
+_INTERVAL = 1 / 8
 """Least time between two progress reports, in seconds."""
 
 
