@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,6 +29,7 @@ from sff_napari.commands.base import (
     default="realistic",
     help="Straight as in the paper, or as real folds look.",
 )
+@click.option("--ranges", type=PATH, help="Draw realistic folds from the ranges in this file.")
 @click.option("--count", type=click.IntRange(1, 8), default=1, help="Folds a slice (realistic).")
 @seed_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
@@ -37,6 +39,7 @@ def command(
     out: Path,
     slices: str | None,
     kind: str,
+    ranges: Path | None,
     count: int,
     seed: int,
     overwrite: bool,
@@ -53,7 +56,12 @@ def command(
     from sff_napari.errors import InputError
     from sff_napari.folds import Fold
     from sff_napari.progress import Reporter
-    from sff_napari.simulation import simulate_realistic, simulate_straight
+    from sff_napari.simulation import (
+        ranges_to_dict,
+        read_ranges,
+        simulate_realistic,
+        simulate_straight,
+    )
     from sff_napari.stacks import (
         RestoredSlice,
         check_output,
@@ -69,6 +77,12 @@ def command(
         raise InputError(f"{folds_path} exists already: choose another name for OUT.")
     if kind == "straight" and count > 1:
         raise InputError("Straight folds come one a slice: leave --count out, or use realistic.")
+    if kind == "straight" and ranges is not None:
+        raise InputError("Ranges are those of realistic folds: use them with --kind realistic.")
+    drawn_from = None if ranges is None else read_ranges(ranges)
+    manifest: dict[str, Any] = {"program": "sff-napari simulate", "kind": kind, "seed": seed}
+    if drawn_from is not None:
+        manifest["ranges"] = ranges_to_dict(drawn_from)
     lines: dict[int, tuple[Fold, ...]] = {}
     with open_stack(stack) as opened, progress_bar() as progress:
         chosen = list(range(1, len(opened), 3)) if slices is None else opened.parse_slices(slices)
@@ -82,7 +96,7 @@ def command(
             if kind == "straight":
                 made = simulate_straight(image, rng)
             else:
-                made = simulate_realistic(image, rng, count=count)
+                made = simulate_realistic(image, rng, count=count, ranges=drawn_from)
             lines[z] = made.folds
             return RestoredSlice(
                 made.damaged,
@@ -96,7 +110,7 @@ def command(
             opened,
             chosen,
             fold,
-            manifest={"program": "sff-napari simulate", "kind": kind, "seed": seed},
+            manifest=manifest,
             mask="hidden",
             overwrite=overwrite,
             progress=progress,

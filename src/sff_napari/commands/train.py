@@ -65,6 +65,11 @@ _STAGES = ("interpolation", "unfolding", "fusion")
     type=click.Choice(["straight", "realistic", "mixed"]),
     help="What damages the slices; the paper's are straight.",
 )
+@click.option(
+    "--ranges",
+    type=click.Path(path_type=Path),
+    help="Draw realistic folds from the ranges in this file, as sff-napari analyse writes it.",
+)
 @click.option("--vary-texture", is_flag=True, help="Vary blur, noise and contrast of the slices.")
 @click.option(
     "--true-flow-share",
@@ -147,6 +152,11 @@ def _settings(
     values = options
     if resume:
         values = RunFolder(out).settings().to_dict() | given
+    if isinstance(values.get("ranges"), Path):
+        from sff_napari.simulation import ranges_to_dict, read_ranges
+
+        # The values are stored, not the path: a run can go on without the file.
+        values = values | {"ranges": ranges_to_dict(read_ranges(values["ranges"]))}
     if isinstance(values["stages"], str):
         names = [name.strip() for name in values["stages"].split(",")]
         values = values | {"stages": [name for name in names if name]}

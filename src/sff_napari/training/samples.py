@@ -122,7 +122,10 @@ def _damaged(
     real = settings.folds == "realistic" or (settings.folds == "mixed" and rng.uniform() < 0.5)
     core = (settings.crop, settings.crop)
     for _ in range(20):
-        plan = random_realistic(shape, rng) if real else random_straight(shape, rng)
+        if real:
+            plan = random_realistic(shape, rng, settings.ranges)
+        else:
+            plan = random_straight(shape, rng)
         at = Curve.of(plan.fold).on_grid(core, (float(inset), float(inset)))
         # A line that misses the middle would leave nothing to learn.
         if bool(plan.law.is_dark(at.along, at.distance).any()):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sff_napari.errors import InputError
+from sff_napari.simulation import RealisticRanges, ranges_from_dict, ranges_to_dict
 
 STAGES = ("interpolation", "unfolding", "fusion")
 SHARES = {"interpolation": 0.35, "unfolding": 0.35, "fusion": 0.30}
@@ -96,6 +97,8 @@ class TrainingSettings:
         Learning rate at the end, and the power of the decay.
     folds : {"straight", "realistic", "mixed"}
         What damages the slices.
+    ranges : RealisticRanges, optional
+        What realistic folds are drawn from; the usual ones if None.
     vary_texture : bool
         Also vary blur, noise and contrast of all slices of a sample.
     true_flow_share : float
@@ -142,6 +145,7 @@ class TrainingSettings:
     final_rate: float = 1e-5
     power: float = 1.5
     folds: Folds = "straight"
+    ranges: RealisticRanges | None = None
     vary_texture: bool = False
     true_flow_share: float = 0.0
     neuropil: int = 0
@@ -199,6 +203,10 @@ class TrainingSettings:
             raise InputError(f"The stages must be in this order, each once: {', '.join(STAGES)}.")
         if self.folds not in get_args(Folds):
             raise InputError(f"folds is {self.folds!r}: use one of {', '.join(get_args(Folds))}.")
+        if self.ranges is not None and self.folds == "straight":
+            raise InputError(
+                "Ranges are those of realistic folds: use them with folds realistic or mixed."
+            )
         if self.precision not in get_args(Precision):
             raise InputError(
                 f"precision is {self.precision!r}: use one of {', '.join(get_args(Precision))}."
@@ -211,6 +219,7 @@ class TrainingSettings:
         record["validate"] = [str(spec) for spec in self.validate]
         record["stages"] = list(self.stages)
         record["rates"] = list(self.rates)
+        record["ranges"] = None if self.ranges is None else ranges_to_dict(self.ranges)
         return record
 
     @classmethod
@@ -229,6 +238,8 @@ class TrainingSettings:
             values["validate"] = tuple(DataSpec.parse(text) for text in values.get("validate", ()))
             values["stages"] = tuple(values.get("stages", STAGES))
             values["rates"] = tuple(values.get("rates", cls.rates))
+            if values.get("ranges") is not None:
+                values["ranges"] = ranges_from_dict(values["ranges"])
             return cls(**values)
         except TypeError as error:
             raise InputError(f"The stored settings cannot be read: {error}.") from error
