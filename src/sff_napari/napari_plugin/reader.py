@@ -1,4 +1,4 @@
-"""Opening a fold lines file (JSON), by drag and drop too."""
+"""Opening a fold lines file (JSON or JSON Lines), by drag and drop too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None
 
 def is_folds_file(path: str) -> bool:
     """Tell whether a JSON file holds fold lines, from its beginning alone if it can."""
-    if not str(path).lower().endswith(".json") or not Path(path).is_file():
+    if not str(path).lower().endswith((".json", ".jsonl")) or not Path(path).is_file():
         return False
     try:
         with Path(path).open("rb") as file:
