@@ -16,8 +16,8 @@ from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack
 from sff_napari.stacks.ome import halved
 from sff_napari.volumes.engine import Summary, restore_volume
-from sff_napari.volumes.planning import Settings
 from sff_napari.volumes.running import Threads
+from sff_napari.volumes.settings import Settings
 
 QUICK = Settings(interpolation="mean", unfolding="none", fusion="stitch")
 """Methods that take no time, where how well a slice is restored does not matter."""

@@ -18,9 +18,9 @@ from typing import Any
 import sff_napari.restoration.restore
 from sff_napari.stacks import open_stack, read_folds
 from sff_napari.volumes import build, chunks, copying, engine, files, pyramid, restoring, sides
-from sff_napari.volumes.planning import Settings
 from sff_napari.volumes.revert import revert_folds
 from sff_napari.volumes.running import Threads
+from sff_napari.volumes.settings import Settings
 
 LOADED = (build, chunks, copying, pyramid, restoring, sides, sff_napari.restoration.restore)
 QUICK = Settings(interpolation="mean", unfolding="none", fusion="stitch")

@@ -19,7 +19,7 @@ from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack, write_stack
 from sff_napari.stacks.ome import halved
-from sff_napari.volumes.planning import Settings
+from sff_napari.volumes.settings import Settings
 
 
 def test_the_result_is_that_of_single_slices(source: Path, folds: Folds, tmp_path: Path) -> None:

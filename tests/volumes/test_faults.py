@@ -193,7 +193,7 @@ def cluster() -> Iterator[Cluster]:
 def test_threads_and_worker_processes_give_the_same_bytes(
     source: Path, folds: Folds, tmp_path: Path, cluster: Cluster
 ) -> None:
-    from sff_napari.volumes.planning import Settings
+    from sff_napari.volumes.settings import Settings
 
     whole = Settings()
     run(source, folds, tmp_path / "a.zarr", settings=whole)

@@ -43,6 +43,11 @@ INCOMPLETE = 3
     help="Store only the chunks that change; the rest is read from STACK, which must be a zarr.",
 )
 @click.option(
+    "--fill-missing",
+    is_flag=True,
+    help="Also make slices that hold no image from those around them, up to three in a row.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
@@ -94,6 +99,7 @@ def command(
     out: Path,
     slices: str | None,
     overlay: bool,
+    fill_missing: bool,
     workers: int | None,
     scheduler: str | None,
     interpolation: str,
@@ -125,23 +131,25 @@ def command(
 
     choose_device(device)
     volume = out.suffix.lower() == ".zarr"
-    if not volume and (overlay or workers is not None or scheduler is not None):
-        raise InputError(f"{out} is no zarr: --overlay, --workers and --scheduler need OUT.zarr.")
+    if not volume and (overlay or fill_missing or workers is not None or scheduler is not None):
+        raise InputError(
+            f"{out} is no zarr: --overlay, --fill-missing, --workers and --scheduler need it."
+        )
     if workers is not None and scheduler is not None:
         raise InputError("--workers starts a cluster and --scheduler names one: give only one.")
     check_output(out, overwrite=overwrite or volume)
     file = read_folds(folds_path)
     with open_stack(stack) as opened, progress_bar() as progress:
         file.check(opened.shape)
-        wanted = _wanted(opened, file, folds_path, slices)
+        wanted = _wanted(opened, file, folds_path, slices, fill_missing)
         choices = {"interpolation": interpolation, "unfolding": unfolding, "fusion": fusion}
         if not volume:
             options = {"device": device, "weights": weights, "cover": cover, "tile": tile}
             told = _write_tiff(out, opened, file, wanted, choices, options, overwrite, progress)
         else:
             from sff_napari.volumes.engine import restore_volume
-            from sff_napari.volumes.planning import Settings
             from sff_napari.volumes.running import Cluster, Pool, Threads
+            from sff_napari.volumes.settings import Settings
 
             pool: Pool = (
                 Threads() if workers is None and scheduler is None else Cluster(workers, scheduler)
@@ -156,6 +164,7 @@ def command(
                     settings=Settings(
                         **choices, cover=cover, tile=tile, weights=weights, device=device
                     ),
+                    fill_missing=fill_missing,
                     overlay=overlay,
                     overwrite=overwrite,
                     pool=pool,
@@ -174,7 +183,7 @@ def command(
     context.exit(told["code"])
 
 
-def _wanted(stack: Stack, file: FoldsFile, path: Path, slices: str | None) -> list[int]:
+def _wanted(stack: Stack, file: FoldsFile, path: Path, slices: str | None, fill: bool) -> list[int]:
     from sff_napari.errors import InputError
 
     wanted = file.slices if slices is None else stack.parse_slices(slices)
@@ -184,7 +193,7 @@ def _wanted(stack: Stack, file: FoldsFile, path: Path, slices: str | None) -> li
             f"The folds file has no fold on slice {without[0]}: choose among the slices it "
             "names, or draw or detect one there."
         )
-    if not wanted:
+    if not wanted and not fill:
         raise InputError(f"The folds file {path} names no fold: there is nothing to do.")
     return wanted
 
@@ -235,10 +244,12 @@ def _told(summary: Summary) -> dict[str, Any]:
         ),
         *(f"{key}: {reason}" for key, reason in sorted({**done.lost, **done.unmade}.items())),
     ]
-    if summary.complete and not done.restored:
+    if summary.complete and not done.restored and not done.filled:
         text = f"Nothing was missing; {summary.out} is as it was."
     else:
         text = f"{_count(len(done.restored))} restored in {summary.seconds:.1f} s; "
+        if done.filled:
+            text += f"{_count(len(done.filled))} interpolated; "
         text += f"see {summary.out}."
         if done.failed:
             text += f"  {_count(len(done.failed))} could not be restored; run again to retry."
@@ -251,6 +262,7 @@ def _told(summary: Summary) -> dict[str, Any]:
             "out": str(summary.out),
             "seconds": round(summary.seconds, 3),
             "restored": done.restored,
+            "interpolated": done.filled,
             "present": summary.present,
             "failed": {str(z): reason for z, reason in sorted(done.failed.items())},
             "lost": {**done.lost, **done.unmade},

@@ -59,10 +59,11 @@ def command(
     if everything:
         records = read_slices(folder).values()
         folds = tuple(
-            fold["id"]
+            name
             for record in records
             if record["status"] != "failed"
-            for fold in record["folds"]
+            for name in (*(fold["id"] for fold in record["folds"]), record.get("filled"))
+            if name
         )
     elif not folds and not folder.has(PENDING):
         raise InputError("Name the folds to take back with --fold, or take back --all.")

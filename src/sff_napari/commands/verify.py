@@ -43,6 +43,7 @@ def command(context: click.Context, out: Path, source: str | None, as_json: bool
             f"{len(found)} {name}"
             for name, found in (
                 ("restored", verdict.restored),
+                ("interpolated", verdict.interpolated),
                 ("failed", verdict.failed),
                 ("reverted", verdict.reverted),
             )

@@ -14,11 +14,12 @@ from sff_napari.volumes.job import Job, Origin, open_job
 from sff_napari.volumes.keys import digest
 from sff_napari.volumes.layout import Level
 from sff_napari.volumes.outcome import Outcome
-from sff_napari.volumes.planning import Settings, SlicePlan
 from sff_napari.volumes.pyramid import above
 from sff_napari.volumes.recording import record_run
 from sff_napari.volumes.restoring import load_record
 from sff_napari.volumes.running import Meter, Pool
+from sff_napari.volumes.settings import Settings
+from sff_napari.volumes.slices import SlicePlan
 from sff_napari.volumes.tasks import Task
 
 _NOTHING = "The slice shows no tissue near its folds: it cannot be restored."
@@ -148,7 +149,7 @@ class Build:
         patches: dict[int, list[str]] = {}
         tasks = []
         for z, plan in todo.items():
-            if plan.folds:
+            if plan.makes:
                 made = plan.tasks(shape, self._settings)
                 patches[z] = [task.arguments["key"] for task in made]
                 tasks += made

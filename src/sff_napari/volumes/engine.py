@@ -14,22 +14,19 @@ from sff_napari.errors import InputError, StackError
 from sff_napari.folds import Fold
 from sff_napari.io_atomic import explain, partial_name, remove_folder
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+from sff_napari.sessions.neighbours import REACH
 from sff_napari.stacks import Stack
 from sff_napari.volumes import records
 from sff_napari.volumes.build import Build
 from sff_napari.volumes.files import RECORDS, WORK, Folder
 from sff_napari.volumes.job import PLAN, SELF, read_plan
 from sff_napari.volumes.lock import Lock
+from sff_napari.volumes.missing import find_missing
 from sff_napari.volumes.outcome import Outcome
-from sff_napari.volumes.planning import (
-    Settings,
-    SlicePlan,
-    VolumePlan,
-    plan_slice,
-    plan_slices,
-    plan_volume,
-)
+from sff_napari.volumes.planning import VolumePlan, plan_volume
 from sff_napari.volumes.running import Pool, Threads
+from sff_napari.volumes.settings import Settings
+from sff_napari.volumes.slices import SlicePlan, plan_slice, plan_slices
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,7 @@ def restore_volume(
     *,
     slices: Collection[int] | None = None,
     settings: Settings | None = None,
+    fill_missing: bool = False,
     overlay: bool = False,
     overwrite: bool = False,
     select: Mapping[str, int] | None = None,
@@ -99,6 +97,9 @@ def restore_volume(
         Slices to restore; all that have folds where not given.
     settings : Settings, optional
         How they are restored.
+    fill_missing : bool
+        Whether slices that hold no image are made from those around them, up
+        to three in a row.
     overlay : bool
         Store only what changes; the rest is read from the source.
     overwrite : bool
@@ -129,19 +130,43 @@ def restore_volume(
         os.fspath(place), stack, target, settings, overlay=overlay, select=select or {}
     )
     wanted = sorted(folds if slices is None else slices)
+    missing, note = _missing_slices(stack, wanted, fill_missing, cancelled)
+    if note:
+        plan.notes.append(note)
+    if fill_missing:
+        wanted = sorted({*wanted, *missing})
+    # A folded slice without an image is only made anew if that was asked for.
+    apart = missing if fill_missing else [z for z in missing if z not in folds]
     reporter = Reporter(progress, cancelled)
     pool = pool or Threads()
     if target.exists() and not overwrite:
-        outcome, present = _finish(target, plan, settings, folds, wanted, pool, reporter)
+        outcome, present = _finish(target, plan, settings, folds, wanted, apart, pool, reporter)
     else:
         present = []
-        plans, failed = plan_slices(plan.key, folds, wanted, stack.shape[0])
+        plans, failed = plan_slices(plan.key, folds, wanted, stack.shape[0], apart)
         if failed and not plans:
             raise InputError(next(iter(failed.values())))
         outcome = _make(target, plan, settings, plans, failed, pool, reporter)
     outcome.notes[:0] = plan.notes
     reporter(1.0, "done")
     return Summary(target, outcome, present, time.perf_counter() - start)
+
+
+def _missing_slices(
+    stack: Stack,
+    wanted: Collection[int],
+    everywhere: bool,
+    cancelled: CancelledCallback | None,
+) -> tuple[list[int], str]:
+    """Return the slices without an image, near the wanted ones or everywhere, and a note."""
+    near = {z + step for z in wanted for step in range(-REACH, REACH + 1)}
+    look = range(len(stack)) if everywhere else sorted(near & set(range(len(stack))))
+    try:
+        return find_missing(stack, look, cancelled=cancelled), ""
+    except StackError as error:
+        if everywhere:
+            raise
+        return [], f"Missing slices were not looked for: {error}"
 
 
 def _make(
@@ -202,6 +227,7 @@ def _finish(
     settings: Settings,
     folds: Mapping[int, Sequence[Fold]],
     wanted: list[int],
+    missing: list[int],
     pool: Pool,
     reporter: Reporter,
 ) -> tuple[Outcome, list[int]]:
@@ -222,7 +248,8 @@ def _finish(
     if folder.has(records.PENDING):
         raise InputError(f"Taking back folds of {target} was not finished: run revert again.")
     old = records.read_slices(folder)
-    plans, failed = plan_slices(plan.key, folds, wanted, int(plan.plan["source"]["shape"][0]))
+    count = int(plan.plan["source"]["shape"][0])
+    plans, failed = plan_slices(plan.key, folds, wanted, count, missing)
     todo, present = _missing(target, plan.key, plans, old)
     check_unfinished(target, [*todo, *present])
     lost, unmade = records.read_lost(folder)
@@ -309,8 +336,9 @@ def _missing(
         # Folds that were taken back stay so.
         taken_back = {fold["id"] for fold in record.get("reverted", [])}
         rest = {name: fold for name, fold in one.folds.items() if name not in taken_back}
-        left = plan_slice(key, one.z, rest, one.previous, one.following, one.note)
-        if record["status"] == "failed" and rest:
+        fill = "" if one.fill in taken_back else one.fill
+        left = plan_slice(key, one.z, rest, one.previous, one.following, one.note, fill)
+        if record["status"] == "failed" and left.makes:
             todo.append(left)
         elif record["status"] != "failed" and record["key"] != left.key:
             raise InputError(

@@ -13,6 +13,8 @@ class Outcome:
     ----------
     restored : list of int
         Slices that were restored in this run.
+    filled : list of int
+        Missing slices that were interpolated in this run.
     failed : dict of int to str
         Slices that were not, each with a sentence.
     lost : dict of str to str
@@ -27,6 +29,7 @@ class Outcome:
     """
 
     restored: list[int] = field(default_factory=list)
+    filled: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
     unmade: dict[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ all pieces sum to one at every pixel.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -27,6 +27,9 @@ BAND = 32
 """Half of the width, px, over which a piece fades into the next."""
 _MARGIN = 128
 """Pixels beyond what a piece reads up to which the fold line is kept: its curve needs them."""
+
+_CONTEXT = 128
+"""Pixels around a piece of a slice that is made as a whole."""
 
 Span = tuple[int, int]
 
@@ -61,6 +64,17 @@ class Piece:
         """How many pixels it reads of a slice."""
         return (self.read_rows[1] - self.read_rows[0]) * (
             self.read_columns[1] - self.read_columns[0]
+        )
+
+    def core(self, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return top, bottom, left and right of what belongs to no other piece of a slice."""
+        top, bottom = self.row_seams
+        left, right = self.column_seams
+        return (
+            top or 0,
+            shape[0] if bottom is None else bottom,
+            left or 0,
+            shape[1] if right is None else right,
         )
 
     @property
@@ -116,29 +130,41 @@ def cut(
     list of (Piece, tuple of Fold)
         The folds in pixels of what the piece reads.
     """
-    rows, columns = (_spans(side, tile) for side in shape)
-    if len(rows) == len(columns) == 1:
-        whole = (0, shape[0]), (0, shape[1])
-        return [(Piece(0, *whole, *whole), tuple(folds))]
     found = []
-    for i, (top, bottom) in enumerate(rows):
-        for j, (left, right) in enumerate(columns):
-            near = (top - REACH, bottom + REACH, left - REACH, right + REACH)
-            if not any(_touches(fold, near) for fold in folds):
-                continue
-            piece = Piece(
-                i * len(columns) + j,
-                _grown(top, bottom, shape[0], BAND),
-                _grown(left, right, shape[1], BAND),
-                _grown(top, bottom, shape[0], REACH),
-                _grown(left, right, shape[1], REACH),
-                (top or None, bottom if bottom < shape[0] else None),
-                (left or None, right if right < shape[1] else None),
-            )
+    for piece in _pieces(shape, tile, REACH):
+        if piece.alone:
+            return [(piece, tuple(folds))]
+        top, bottom, left, right = piece.core(shape)
+        near = (top - REACH, bottom + REACH, left - REACH, right + REACH)
+        if any(_touches(fold, near) for fold in folds):
             seen = tuple(one for fold in folds for one in _seen(fold, piece))
             if seen:
                 found.append((piece, seen))
     return found
+
+
+def cut_all(shape: tuple[int, int], tile: int) -> list[Piece]:
+    """Return the pieces of a slice that is made as a whole; parameters as in `cut`."""
+    return list(_pieces(shape, tile, _CONTEXT))
+
+
+def _pieces(shape: tuple[int, int], tile: int, around: int) -> Iterator[Piece]:
+    rows, columns = (_spans(side, tile) for side in shape)
+    if len(rows) == len(columns) == 1:
+        whole = (0, shape[0]), (0, shape[1])
+        yield Piece(0, *whole, *whole)
+        return
+    for i, (top, bottom) in enumerate(rows):
+        for j, (left, right) in enumerate(columns):
+            yield Piece(
+                i * len(columns) + j,
+                _grown(top, bottom, shape[0], BAND),
+                _grown(left, right, shape[1], BAND),
+                _grown(top, bottom, shape[0], around),
+                _grown(left, right, shape[1], around),
+                (top or None, bottom if bottom < shape[0] else None),
+                (left or None, right if right < shape[1] else None),
+            )
 
 
 def _spans(length: int, tile: int) -> list[Span]:

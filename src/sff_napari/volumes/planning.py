@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +13,6 @@ from zarr.storage import MemoryStore
 
 import sff_napari
 from sff_napari.errors import InputError, StackError
-from sff_napari.folds import Fold
-from sff_napari.networks import weights as network_weights
-from sff_napari.restoration import DEFAULT_COVER
-from sff_napari.sessions import choose_neighbours
 from sff_napari.stacks import Stack, stack_identity
 from sff_napari.stacks.ome import OmeWriter
 from sff_napari.stacks.overlay import name_below, store_at
@@ -25,171 +21,11 @@ from sff_napari.volumes.files import ORIGINALS, Folder
 from sff_napari.volumes.job import FORMAT, PLAN, VERSION, Origin
 from sff_napari.volumes.keys import digest, joined
 from sff_napari.volumes.layout import Layout, find_arrays, read_documents
-from sff_napari.volumes.pieces import DEFAULT_TILE, cut
 from sff_napari.volumes.pyramid import recognise
 from sff_napari.volumes.records import to_json
+from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.sides import lay_out_sides
-from sff_napari.volumes.tasks import Task
 from sff_napari.volumes.views import raw
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How slices are restored.
-
-    Parameters
-    ----------
-    interpolation, unfolding, fusion : str
-        Methods, as `sff_napari.restore` takes them.
-    cover : float
-        Pixels by which the dark line is widened.
-    tile : int
-        Side up to which a slice is restored in one piece, px.
-    weights : Path, optional
-        Weights of the networks.
-    device : str
-        Where to compute; does not count as a difference between two runs.
-    """
-
-    interpolation: str = "motion"
-    unfolding: str = "law"
-    fusion: str = "seamless"
-    cover: float = DEFAULT_COVER
-    tile: int = DEFAULT_TILE
-    weights: Path | None = None
-    device: str = "auto"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what results depend on, plain JSON types."""
-        return {
-            "interpolation": self.interpolation,
-            "unfolding": self.unfolding,
-            "fusion": self.fusion,
-            "cover": self.cover,
-            "tile": self.tile,
-        }
-
-    def digests(self) -> dict[str, str]:
-        """Return the hash of the weights of each stage that a network does.
-
-        Raises
-        ------
-        WeightsError
-            If they cannot be used.
-        """
-        return {
-            stage: network_weights.digest(cast(Any, stage), self.weights)
-            for stage, choice in self.to_dict().items()
-            if isinstance(choice, str) and choice.startswith("network")
-        }
-
-
-@dataclass(frozen=True)
-class SlicePlan:
-    """What is done to one slice.
-
-    Parameters
-    ----------
-    z : int
-        The slice.
-    folds : mapping of str to Fold
-        By name, e.g. ``z12-0``; empty if the slice is to be as it was.
-    previous, following : int or None
-        The slices it is restored from.
-    note : str
-        One sentence if they are not its neighbours.
-    key : str
-        Hash of all that determines the result.
-    """
-
-    z: int
-    folds: Mapping[str, Fold]
-    previous: int | None
-    following: int | None
-    note: str
-    key: str
-
-    def tasks(self, shape: tuple[int, int], settings: Settings) -> list[Task]:
-        """Return the tasks that restore the slice, one for each piece.
-
-        Parameters
-        ----------
-        shape : (Y, X)
-            Of the slice.
-        settings : Settings
-            How it is restored.
-        """
-        weights = settings.weights
-        return [
-            Task(
-                "restore",
-                {
-                    "key": f"z{self.z:06d}-p{piece.number:05d}-{self.key[:16]}",
-                    "z": self.z,
-                    "piece": piece.to_dict(),
-                    "folds": [fold.to_dict() for fold in folds],
-                    "previous": self.previous,
-                    "following": self.following,
-                    "device": settings.device,
-                    "weights": None if weights is None else str(weights.resolve()),
-                },
-            )
-            for piece, folds in cut(shape, settings.tile, list(self.folds.values()))
-        ]
-
-
-def plan_slices(
-    base: str,
-    folds: Mapping[int, Sequence[Fold]],
-    wanted: Collection[int],
-    count: int,
-    missing: Collection[int] = (),
-) -> tuple[list[SlicePlan], dict[int, str]]:
-    """Return what is done to each wanted slice, and why it cannot be done to others.
-
-    Parameters
-    ----------
-    base : str
-        Key of the volume's plan.
-    folds : mapping of int to sequence of Fold
-        The folds of all damaged slices.
-    wanted : collection of int
-        The slices to restore.
-    count : int
-        Number of slices of the volume.
-    missing : collection of int
-        Slices that hold no image.
-    """
-    plans, failed = [], {}
-    damaged = {(z,) for z in (*folds, *missing)}
-    for z in sorted(wanted):
-        around = choose_neighbours((z,), 0, count, damaged)
-        if around.previous is None and around.following is None:
-            failed[z] = (
-                f"Slice {z} has no undamaged slice near it to be restored from: "
-                "remove folds that are not real from the folds file."
-            )
-            continue
-        previous = None if around.previous is None else around.previous[0]
-        following = None if around.following is None else around.following[0]
-        named = {f"z{z}-{number}": fold for number, fold in enumerate(folds[z])}
-        plans.append(plan_slice(base, z, named, previous, following, around.note))
-    return plans, failed
-
-
-def plan_slice(
-    base: str,
-    z: int,
-    folds: Mapping[str, Fold],
-    previous: int | None,
-    following: int | None,
-    note: str = "",
-) -> SlicePlan:
-    """Return what is done to one slice; parameters as in `SlicePlan`."""
-    key = digest(
-        [base, z, [fold.to_dict() for fold in folds.values()], list(folds), previous, following]
-    )
-    return SlicePlan(z, folds, previous, following, note, key)
 
 
 @dataclass(frozen=True)

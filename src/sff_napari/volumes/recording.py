@@ -9,8 +9,8 @@ from typing import Any
 from sff_napari.volumes import records
 from sff_napari.volumes.job import Job
 from sff_napari.volumes.outcome import Outcome
-from sff_napari.volumes.planning import SlicePlan
 from sff_napari.volumes.restoring import load_record
+from sff_napari.volumes.slices import SlicePlan
 
 Folds = list[dict[str, Any]]
 
@@ -65,8 +65,8 @@ def record_run(
             continue
         record = _slice_record(job, plan, patches.get(z, []), reverted.get(z, []))
         _put(job, records.slice_record_key(z), record)
-        if plan.folds:
-            outcome.restored.append(z)
+        if plan.makes:
+            (outcome.filled if plan.fill else outcome.restored).append(z)
     if outcome.lost or outcome.unmade:
         _put(job, records.LOST, {"copy": outcome.lost, "make": outcome.unmade})
     elif job.folder.has(records.LOST):
@@ -84,9 +84,10 @@ def _slice_record(job: Job, plan: SlicePlan, keys: list[str], reverted: Folds) -
     made = [load_record(job, key) for key in sorted(keys)]
     return {
         "slice": plan.z,
-        "status": "restored" if plan.folds else "reverted",
+        "status": "interpolated" if plan.fill else "restored" if plan.folds else "reverted",
         "key": plan.key,
         "folds": [{"id": name, **fold.to_dict()} for name, fold in plan.folds.items()],
+        "filled": plan.fill,
         "reverted": reverted,
         "previous": plan.previous,
         "following": plan.following,

@@ -89,7 +89,7 @@ def read_slices(folder: Folder) -> dict[int, dict[str, Any]]:
             z = int(record["slice"])
             if slice_record_key(z) != f"{SLICES}/{path.name}" or z < 0:
                 raise ValueError("another slice")
-            if record["status"] not in ("restored", "failed", "reverted"):
+            if record["status"] not in ("restored", "interpolated", "failed", "reverted"):
                 raise ValueError("an unknown status")
             for fold in record["folds"]:
                 str(fold["id"])

@@ -104,16 +104,22 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
             "scores": scores.to_dict(),
             "notes": notes,
         }
+    store_patch(job, key, task["z"], patch, record)
+    return {"pixels": piece.pixels}
+
+
+def store_patch(job: Job, key: str, z: int, patch: Patch, record: Mapping[str, Any]) -> None:
+    """Store a patch of slice `z` and its record, plain JSON types."""
     job.folder.put(patch_key(key, "npz"), patch.to_bytes())
-    record |= {
-        "z": task["z"],
-        "piece": piece.to_dict(),
+    whole = {
+        **record,
+        "z": z,
+        "piece": patch.piece.to_dict(),
         "extent": as_plain(patch.extent),
         "side_extent": [list(patch.rows), list(patch.columns)],
     }
     # Last: the record says that the patch is there.
-    job.folder.put(patch_key(key, "json"), json.dumps(record, indent=1).encode())
-    return {"pixels": piece.pixels}
+    job.folder.put(patch_key(key, "json"), json.dumps(whole, indent=1).encode())
 
 
 def _restore(

@@ -12,12 +12,13 @@ from sff_napari.folds import Fold
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.volumes import records
 from sff_napari.volumes.build import Build
-from sff_napari.volumes.files import Folder
+from sff_napari.volumes.files import WORK, Folder
 from sff_napari.volumes.job import SELF, read_plan
 from sff_napari.volumes.lock import Lock
 from sff_napari.volumes.outcome import Outcome
-from sff_napari.volumes.planning import Settings, SlicePlan, plan_slice
 from sff_napari.volumes.running import Pool, Threads
+from sff_napari.volumes.settings import Settings
+from sff_napari.volumes.slices import SlicePlan, plan_slice
 from sff_napari.volumes.verify import origin_below
 
 MOST = 1_000_000
@@ -84,6 +85,11 @@ def revert_folds(
         raise InputError(f"A run over {out} was not finished: run restore again first.")
     plans, reverted = _plans(str(plan["key"]), old, wanted)
     if not plans:
+        # All is done; what a run left that was killed at its very end goes.
+        if folder.has(records.PENDING):
+            folder.remove(records.PENDING)
+        if (out / WORK).exists():
+            folder.clear_work()
         return Outcome()
     if any(one.folds for one in plans) and settings.digests() != plan["weights_sha256"]:
         raise InputError(
@@ -130,6 +136,10 @@ def _plans(
             continue
         now = [fold for fold in record["folds"] if fold["id"] in wanted]
         there |= {fold["id"] for fold in record["folds"]}
+        if record.get("filled"):
+            there.add(record["filled"])
+            if record["filled"] in wanted:
+                now.append({"id": record["filled"]})
         if not now:
             continue
         rest = {

@@ -29,10 +29,11 @@ class Task:
 
 
 def _known() -> dict[str, Callable[[Job, Mapping[str, Any]], dict[str, Any]]]:
-    from sff_napari.volumes import chunks, copying, pyramid, restoring
+    from sff_napari.volumes import chunks, copying, filling, pyramid, restoring
 
     return {
         "restore": restoring.restore_piece,
+        "fill": filling.fill_piece,
         "cell": chunks.write_cell,
         "sides": chunks.write_sides,
         "coarse": pyramid.write_coarse,

@@ -26,7 +26,7 @@ class Verdict:
         Changed chunks that were checked, as they are and as they were.
     wrong : dict of str to str
         What is not as the record says, each with a sentence.
-    restored, failed, reverted : list of int
+    restored, interpolated, failed, reverted : list of int
         Slices by what the record says.
     notes : list of str
         What could not be checked.
@@ -35,6 +35,7 @@ class Verdict:
     chunks: int = 0
     wrong: dict[str, str] = field(default_factory=dict)
     restored: list[int] = field(default_factory=list)
+    interpolated: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
     reverted: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -1,0 +1,160 @@
+"""What is done to each slice: its folds, its neighbours, its pieces, and a key for the result."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from sff_napari.folds import Fold
+from sff_napari.sessions import choose_neighbours
+from sff_napari.volumes.filling import LONGEST
+from sff_napari.volumes.keys import digest
+from sff_napari.volumes.pieces import Piece, cut, cut_all
+from sff_napari.volumes.settings import Settings
+from sff_napari.volumes.tasks import Task
+
+
+@dataclass(frozen=True)
+class SlicePlan:
+    """What is done to one slice.
+
+    Parameters
+    ----------
+    z : int
+        The slice.
+    folds : mapping of str to Fold
+        By name, e.g. ``z12-0``; empty if the slice is to be as it was.
+    previous, following : int or None
+        The slices it is restored from.
+    note : str
+        One sentence if they are not its neighbours.
+    key : str
+        Hash of all that determines the result.
+    fill : str
+        Name under which the slice is made as a whole, because it is missing;
+        else empty.
+    """
+
+    z: int
+    folds: Mapping[str, Fold]
+    previous: int | None
+    following: int | None
+    note: str
+    key: str
+    fill: str = ""
+
+    @property
+    def makes(self) -> bool:
+        """Whether anything is made; else the slice is to be as it was."""
+        return bool(self.folds or self.fill)
+
+    def tasks(self, shape: tuple[int, int], settings: Settings) -> list[Task]:
+        """Return the tasks that restore the slice, one for each piece.
+
+        Parameters
+        ----------
+        shape : (Y, X)
+            Of the slice.
+        settings : Settings
+            How it is restored.
+        """
+        weights = settings.weights
+        pieces: list[tuple[Piece, tuple[Fold, ...]]]
+        if self.fill:
+            pieces = [(piece, ()) for piece in cut_all(shape, settings.tile)]
+        else:
+            pieces = cut(shape, settings.tile, list(self.folds.values()))
+        return [
+            Task(
+                "fill" if self.fill else "restore",
+                {
+                    "key": f"z{self.z:06d}-p{piece.number:05d}-{self.key[:16]}",
+                    "z": self.z,
+                    "piece": piece.to_dict(),
+                    "folds": [fold.to_dict() for fold in folds],
+                    "previous": self.previous,
+                    "following": self.following,
+                    "device": settings.device,
+                    "weights": None if weights is None else str(weights.resolve()),
+                },
+            )
+            for piece, folds in pieces
+        ]
+
+
+def plan_slices(
+    base: str,
+    folds: Mapping[int, Sequence[Fold]],
+    wanted: Collection[int],
+    count: int,
+    missing: Collection[int] = (),
+) -> tuple[list[SlicePlan], dict[int, str]]:
+    """Return what is done to each wanted slice, and why it cannot be done to others.
+
+    Parameters
+    ----------
+    base : str
+        Key of the volume's plan.
+    folds : mapping of int to sequence of Fold
+        The folds of all damaged slices.
+    wanted : collection of int
+        The slices to restore.
+    count : int
+        Number of slices of the volume.
+    missing : collection of int
+        Slices that hold no image; wanted ones among them are made as a whole.
+    """
+    plans, failed = [], {}
+    alone = _long_runs(missing)
+    damaged = {(z,) for z in (*folds, *missing)}
+    for z in sorted(wanted):
+        if z in alone:
+            failed[z] = (
+                f"Slice {z} is one of more than {LONGEST} missing in a row: "
+                "so many are not interpolated."
+            )
+            continue
+        around = choose_neighbours((z,), 0, count, damaged)
+        if around.previous is None and around.following is None:
+            failed[z] = (
+                f"Slice {z} has no undamaged slice near it to be restored from: "
+                "remove folds that are not real from the folds file."
+            )
+            continue
+        previous = None if around.previous is None else around.previous[0]
+        following = None if around.following is None else around.following[0]
+        if z in missing:
+            name = f"z{z}-missing"
+            plans.append(plan_slice(base, z, {}, previous, following, around.note, name))
+            continue
+        named = {f"z{z}-{number}": fold for number, fold in enumerate(folds[z])}
+        plans.append(plan_slice(base, z, named, previous, following, around.note))
+    return plans, failed
+
+
+def _long_runs(missing: Collection[int]) -> set[int]:
+    """Return the slices that lie in runs that are too long to be made from those around."""
+    found: set[int] = set()
+    run: list[int] = []
+    for z in [*sorted(missing), -1]:
+        if run and z != run[-1] + 1:
+            if len(run) > LONGEST:
+                found.update(run)
+            run = []
+        run.append(z)
+    return found
+
+
+def plan_slice(
+    base: str,
+    z: int,
+    folds: Mapping[str, Fold],
+    previous: int | None,
+    following: int | None,
+    note: str = "",
+    fill: str = "",
+) -> SlicePlan:
+    """Return what is done to one slice; parameters as in `SlicePlan`."""
+    lines = [fold.to_dict() for fold in folds.values()]
+    key = digest([base, z, lines, list(folds), previous, following, fill])
+    return SlicePlan(z, folds, previous, following, note, key, fill)
