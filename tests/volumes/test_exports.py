@@ -30,7 +30,7 @@ from sff_napari.volumes.exports import (
     write_sofima,
 )
 from sff_napari.volumes.exports.source import Source, open_source
-from sff_napari.volumes.planning import Settings
+from sff_napari.volumes.settings import Settings
 
 SHAPE = (4, 230, 260)
 FOLDS = {
