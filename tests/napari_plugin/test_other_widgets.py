@@ -15,12 +15,18 @@ from qtpy.QtWidgets import (
     QAbstractSlider,
     QAbstractSpinBox,
     QComboBox,
+    QDialogButtonBox,
+    QLineEdit,
+    QPushButton,
     QScrollArea,
     QScrollBar,
+    QTableWidget,
 )
 
 from sff_napari.errors import InputError
 from sff_napari.napari_plugin import compat
+from sff_napari.napari_plugin.actions import ACTIONS
+from sff_napari.napari_plugin.export import ExportDialog
 from sff_napari.napari_plugin.menus import new_fold_lines
 from sff_napari.napari_plugin.reader import get_reader
 from sff_napari.napari_plugin.sample import TRUTH, folded_stack
@@ -152,18 +158,39 @@ def test_live_preview_while_a_line_is_dragged(panel, draw, until, true_fold):
     assert "preview" not in panel.viewer.layers
 
 
-def test_every_control_has_a_tooltip(panel):
-    kinds = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
-    bare = []
-    for kind in kinds:
-        for widget in panel.findChildren(kind):
-            inner = widget
-            while inner is not None and not inner.toolTip():
-                inner = inner.parentWidget()
-            own = type(widget).__module__.startswith(("sff_napari", "PyQt", "PySide"))
-            if own and inner is None and not isinstance(widget, QScrollBar):
-                bare.append((type(widget).__name__, widget.objectName()))
+def test_every_control_has_a_tooltip(panel, make_napari_viewer, qtbot):
+    kinds = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QTableWidget)
+    simulate = SimulateWidget(panel.viewer)
+    dialog = ExportDialog(panel.controller)
+    for widget in (simulate, dialog):
+        qtbot.addWidget(widget)
+    bare, seen = [], 0
+    for top in (panel, simulate, dialog):
+        for kind in kinds:
+            for widget in top.findChildren(kind):
+                # Parts of a control, as the arrows of a box, share its tooltip.
+                inner = widget
+                while inner is not None and inner is not top and not inner.toolTip():
+                    inner = inner.parentWidget()
+                buttons = isinstance(widget.parentWidget(), QDialogButtonBox)
+                if isinstance(widget, QScrollBar) or buttons:
+                    continue
+                seen += 1
+                if inner is None or inner is top:
+                    bare.append((type(top).__name__, type(widget).__name__, widget.objectName()))
     assert bare == []
+    assert seen > 50
+
+
+def test_every_action_has_a_button_and_a_key_of_its_own(panel):
+    keys = [action.key for action in ACTIONS.values()]
+    assert all(keys)
+    assert len(set(keys)) == len(keys)
+    texts = {button.text() for button in panel.findChildren(QPushButton)}
+    slider = {"wider", "narrower"}  # their button is the slider
+    missing = [a.name for a in ACTIONS.values() if a.text not in texts and a.name not in slider]
+    assert missing == []
+    assert panel.line_tools.width.toolTip()
 
 
 def test_the_panel_scrolls_on_a_small_screen(panel):
@@ -175,8 +202,6 @@ def test_the_panel_scrolls_on_a_small_screen(panel):
 
 
 def test_keys_are_listed_and_bound(panel, draw):
-    from sff_napari.napari_plugin.actions import ACTIONS
-
     draw(panel.controller, LINE)
     bound = {str(key) for key in panel.viewer.keymap}
     text = panel.keys.content().findChild(type(panel.status)).text()
