@@ -79,9 +79,8 @@ def main() -> None:
             printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             seconds, worked, count, peak = map(float, printed.split())
             speed = width * width / 1e6 / worked
-            print(
-                f"| {width:,} | {count:.0f} | {seconds:.1f} | {worked:.1f} | {speed:.0f} | {peak:.0f} |"
-            )
+            cells = (f"{width:,}", f"{count:.0f}", f"{seconds:.1f}", f"{worked:.1f}")
+            print(f"| {' | '.join(cells)} | {speed:.0f} | {peak:.0f} |")
 
 
 if __name__ == "__main__":
