@@ -103,11 +103,14 @@ def test_the_ranges_cover_the_truth(known, found):
 
 
 def test_amplitudes_fall_with_the_distance(found):
-    rows = [row for row in amplitude_against_distance(found.folds) if row[3] > 3]
-    assert rows[0][0] < 60
-    near = np.mean([row[1] for row in rows if row[0] < 100])
-    far = np.mean([row[1] for row in rows if row[0] > 250])
-    assert far < 0.5 * near
+    less, more = amplitude_against_distance(found.folds)
+    for rows in (less, more):
+        rows = [row for row in rows if row[3] > 3]
+        assert rows[0][0] < 60
+        near = np.mean([row[1] for row in rows if row[0] < 100])
+        far = np.mean([row[1] for row in rows if row[0] > 250])
+        assert far < 0.5 * near
+    assert np.nanmean([row[1] for row in less]) < np.nanmean([row[1] for row in more])
 
 
 def test_what_is_printed_and_drawn(found):

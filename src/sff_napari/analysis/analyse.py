@@ -217,6 +217,11 @@ def _notes(folds: Sequence[FoldStatistics], reach: int) -> list[str]:
                 f"{where}: {100 * fold.at_limit:.0f} % of the blocks beside the line were found at "
                 f"the end of the range of {reach} px; use a longer one."
             )
+        if not all(side.is_perpendicular for side in fold.sides):
+            notes.append(
+                f"{where}: on a side the tissue did not move across the line, so it was not this "
+                "fold that moved it; its law is not used for the ranges."
+            )
         if not all(side.is_known for side in fold.sides):
             notes.append(
                 f"{where}: too few blocks beside the line were found again to measure its law."

@@ -19,6 +19,8 @@ _COMMON = 2.5
 _UNEVEN = 10.0
 """How much the displacement usually differs between two knots, px."""
 _RESAMPLES = 40
+_LEAST_CELLS = 3
+"""Stretches of the line below which nothing can be said about errors."""
 _CELL = 120.0
 """Length, px, along the line over which errors of matches belong together."""
 
@@ -140,6 +142,7 @@ def fit_law(blocks: Blocks, length: float, spacing: float = 220.0) -> LawFit:
     cells, present = np.unique(cell), np.unique(blocks.side)
     members = {int(c): np.nonzero(cell == c)[0] for c in cells}
     gaps, decays = [], []
+    few = np.array([np.unique(cell[blocks.side == side]).size < _LEAST_CELLS for side in (0, 1)])
     for _ in range(_RESAMPLES):
         drawn = np.concatenate([members[int(c)] for c in rng.choice(cells, cells.size)])
         sample = blocks.where(drawn)
@@ -156,8 +159,8 @@ def fit_law(blocks: Blocks, length: float, spacing: float = 220.0) -> LawFit:
         decay,
         shape,
         common,
-        np.std(gaps, axis=0, ddof=1) if len(gaps) > 4 else unknown,
-        np.std(decays, axis=0, ddof=1) if len(decays) > 4 else unknown,
+        np.where(few, np.inf, np.std(gaps, axis=0, ddof=1)) if len(gaps) > 4 else unknown,
+        np.where(few, np.inf, np.std(decays, axis=0, ddof=1)) if len(decays) > 4 else unknown,
         float(np.median(np.linalg.norm(blocks.offsets - fitted, axis=1))),
     )
 

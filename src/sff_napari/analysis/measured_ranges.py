@@ -11,6 +11,9 @@ from sff_napari.simulation import RealisticRanges
 
 _SURE = 2.0
 """Standard errors by which a measured value is widened on both sides."""
+_ROUGH_GAP = 10.0
+_ROUGH_DECAY = 0.02
+"""Standard errors of displacement, px, and decay, 1/px, above which they are hardly known."""
 _MOST = 1.25
 """Largest factor by which a range is widened for what was not seen."""
 _WORTH = 2.0
@@ -40,18 +43,20 @@ def ranges_of(folds: Sequence[FoldStatistics]) -> tuple[RealisticRanges, tuple[s
     default = RealisticRanges()
     lines = [fold.line for fold in folds]
     sides = [side for fold in folds for side in fold.sides if side.is_known]
-    known = [s for s in sides if np.isfinite(s.displacement_error)]
+    known = [side for side in sides if side.is_perpendicular and np.isfinite(side.decay_error)]
     values: dict[str, object] = {}
     widths = [line.half_width for line in lines]
-    values["half_width"] = _covering(widths, [0.05 * w for w in widths], 0.5, 1000.0)
+    values["half_width"] = _covering(widths, [0.05 * w for w in widths], 0.0, 0.5, 1000.0)
     values["half_width_variation"] = float(
         np.clip(np.mean([line.half_width_variation for line in lines]), 0.0, 1.0)
     )
     if known:
         gaps = [side.displacement for side in known]
-        values["gap"] = _covering(gaps, [side.displacement_error for side in known], 0.0, 2000.0)
+        errors = [side.displacement_error for side in known]
+        values["gap"] = _covering(gaps, errors, _ROUGH_GAP, 0.0, 2000.0)
         decays = [side.decay for side in known]
-        values["decay"] = _covering(decays, [side.decay_error for side in known], 1e-4, 0.9)
+        errors = [side.decay_error for side in known]
+        values["decay"] = _covering(decays, errors, _ROUGH_DECAY, 1e-4, 0.9)
         spread = [_variation(*side.displacement_range) for side in known]
         values["gap_variation"] = float(np.clip(np.mean(spread), 0.05, 0.5))
     count = len(lines)
@@ -68,12 +73,14 @@ def ranges_of(folds: Sequence[FoldStatistics]) -> tuple[RealisticRanges, tuple[s
 
 
 def _covering(
-    values: Sequence[float], errors: Sequence[float], least: float, most: float
+    values: Sequence[float], errors: Sequence[float], rough: float, least: float, most: float
 ) -> tuple[float, float]:
+    """Return a range of values; those with errors above `rough` count only if all are so."""
     own, error = np.asarray(values), np.asarray(errors)
     # A value that is hardly known must not stretch the range of those that are.
-    known = error <= max(0.25 * float(np.median(own)), float(error.min()))
-    own, error = own[known], error[known]
+    known = (error <= rough) | (error <= 0.25 * own)
+    if known.any():
+        own, error = own[known], error[known]
     low, high = float((own - _SURE * error).min()), float((own + _SURE * error).max())
     low, high = max(low, 0.3 * float(own.min()), least), max(high, least)
     more = min((high / low) ** (1 / max(len(own) - 1, 1)), _MOST) if low > 0 else 1.0

@@ -86,7 +86,8 @@ def plot(folds: Sequence[FoldStatistics]) -> Image.Image:
 
     Left a dot a side of each fold, and the curve on which they lie if the flow
     is perpendicular to the line.  Right the mean amplitude over all folds with
-    its spread, and the law fitted to each side of each fold.
+    its spread, grey for the side that moved less and black for the one that
+    moved more, and the law fitted to each side of each fold.
     """
     plots = [_slopes(folds), _amplitudes(folds)]
     canvas = Image.new("RGB", (sum(p.width for p in plots), plots[0].height), "white")
@@ -109,8 +110,11 @@ def _slopes(folds: Sequence[FoldStatistics]) -> Image.Image:
 
 
 def _amplitudes(folds: Sequence[FoldStatistics]) -> Image.Image:
-    rows = [row for row in amplitude_against_distance(folds) if row[3] > 0 and row[0] < _FARTHEST]
-    highest = max([1.0, *(mean + spread for _, mean, spread, _ in rows)])
+    both = [
+        [row for row in rows if row[3] > 0 and row[0] < _FARTHEST]
+        for rows in amplitude_against_distance(folds)
+    ]
+    highest = max([1.0, *(mean + spread for rows in both for _, mean, spread, _ in rows)])
     step = 10 ** math.floor(math.log10(highest))
     step = next(s for s in (0.2 * step, 0.5 * step, step, 2 * step) if highest / s <= 6)
     labels = ("px from the dark line", "amplitude of the flow, px")
@@ -118,13 +122,15 @@ def _amplitudes(folds: Sequence[FoldStatistics]) -> Image.Image:
     made = _Plot(
         (0, _FARTHEST), (0, highest * 1.05), labels, ([0, 100, 200, 300, 400], list(ticks))
     )
-    for distance, mean, spread, _ in rows:
-        made.line([(distance, max(mean - spread, 0)), (distance, mean + spread)], _GREY, 2)
+    for rows in both:
+        for distance, mean, spread, _ in rows:
+            made.line([(distance, max(mean - spread, 0)), (distance, mean + spread)], _GREY, 2)
     for fold in folds:
-        for side, colour in enumerate(_SIDES):
+        for side, line_colour in enumerate(_SIDES):
             distances = fold.profile[side, :, 0]
             points = zip(distances, fold.fitted[side], strict=True)
-            made.line([(float(x), float(y)) for x, y in points], colour)
-    for distance, mean, _, _ in rows:
-        made.dot((distance, mean), _BLACK)
+            made.line([(float(x), float(y)) for x, y in points], line_colour)
+    for rows, colour in zip(both, (_GREY, _BLACK), strict=True):
+        for distance, mean, _, _ in rows:
+            made.dot((distance, mean), colour)
     return made.image

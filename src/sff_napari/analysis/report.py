@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sff_napari.analysis.analyse import Analysis
 from sff_napari.analysis.statistics import FoldStatistics
 from sff_napari.simulation import ranges_to_dict
 
+_FLAT = 1e-3
+"""Decay, 1/px, below which nothing can be said about the shape of the fall."""
 _FARTHEST = 400.0
 """Distance, px, up to which amplitudes are listed."""
 
@@ -47,9 +50,10 @@ def _folds_table(folds: Sequence[FoldStatistics]) -> str:
             law = f"{'-':>13}{'-':>10}{'-':>17}{'-':>13}"
             if side.is_known:
                 reach = "{:.0f}-{:.0f}".format(*side.displacement_range)
+                shape = _shape(side.tail, side.decay)
                 law = (
-                    f"{side.displacement:>7.1f} ±{side.displacement_error:>4.1f}{reach:>10}"
-                    f"{side.decay:>9.4f} ±{side.decay_error:>6.4f}{_shape(side.tail):>13}"
+                    f"{side.displacement:>7.1f} ±{_number(side.displacement_error, 1):>4}"
+                    f"{reach:>10}{side.decay:>9.4f} ±{_number(side.decay_error, 4):>6}{shape:>13}"
                 )
             lines.append(
                 f"{first}{width:>16}{'-+'[number]:>6}{f'{side.reliable}/{side.blocks}':>10}"
@@ -74,24 +78,52 @@ def _perpendicular(folds: Sequence[FoldStatistics]) -> str:
 
 
 def _amplitude_table(folds: Sequence[FoldStatistics]) -> str:
-    lines = [f"{'px from the dark line':<22}{'mean amplitude':>15}{'spread':>8}{'blocks':>8}"]
-    for distance, mean, spread, count in amplitude_against_distance(folds):
-        if distance > _FARTHEST or count == 0:
+    pair = f"{'amplitude':>12}{'spread':>8}{'blocks':>8}"
+    lines = [
+        f"{'px from the':<14}{'side that moved less':>28}{'side that moved more':>28}",
+        f"{'dark line':<14}{pair}{pair}",
+    ]
+    less, more = amplitude_against_distance(folds)
+    for rows in zip(less, more, strict=True):
+        if rows[0][0] > _FARTHEST or not any(row[3] for row in rows):
             continue
-        lines.append(f"{distance:<22.0f}{mean:>15.1f}{spread:>8.1f}{count:>8.0f}")
+        line = f"{rows[0][0]:<14.0f}"
+        for _, mean, spread, count in rows:
+            line += f"{_number(mean, 1):>12}{_number(spread, 1):>8}{count:>8.0f}"
+        lines.append(line)
     return "\n".join(lines)
 
 
-def amplitude_against_distance(
-    folds: Sequence[FoldStatistics],
-) -> list[tuple[float, float, float, float]]:
-    """Return distance, mean amplitude, its spread and number of blocks a bin, over all folds.
+Amplitudes = list[tuple[float, float, float, float]]
 
-    The spread is that of all blocks, within folds and between them; NaN in bins
-    without blocks.
+
+def amplitude_against_distance(folds: Sequence[FoldStatistics]) -> tuple[Amplitudes, Amplitudes]:
+    """Return amplitude against distance, over all folds.
+
+    Parameters
+    ----------
+    folds : sequence of FoldStatistics
+        At least one.
+
+    Returns
+    -------
+    less, more : list of (distance, mean, spread, count)
+        For the side of each fold that moved less, and the one that moved more:
+        px from the dark line, mean amplitude and its spread over all blocks,
+        within folds and between them, px; NaN in bins without blocks.
     """
-    table = np.concatenate([fold.profile for fold in folds])
-    rows = []
+    sides: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
+    for fold in folds:
+        means = [np.nan_to_num(profile[:, 1]) @ profile[:, 3] for profile in fold.profile]
+        counts = [max(float(profile[:, 3].sum()), 1.0) for profile in fold.profile]
+        swapped = means[0] / counts[0] > means[1] / counts[1]
+        sides[0].append(fold.profile[int(swapped)])
+        sides[1].append(fold.profile[1 - int(swapped)])
+    return _pooled(np.stack(sides[0])), _pooled(np.stack(sides[1]))
+
+
+def _pooled(table: NDArray[np.float64]) -> Amplitudes:
+    rows: Amplitudes = []
     for column in range(table.shape[1]):
         own = table[:, column]
         distance = float(own[0, 0])
@@ -115,7 +147,9 @@ def _ranges_table(found: Analysis) -> str:
     return "\n".join(lines)
 
 
-def _shape(tail: float) -> str:
+def _shape(tail: float, decay: float) -> str:
+    if decay < _FLAT:
+        return "flat"
     return {0.0: "linear", 1.0: "exponential"}.get(tail, "in between")
 
 

@@ -27,6 +27,8 @@ _MARGIN = 3.0
 """Pixels around the dark line that are neither line nor tissue."""
 _NEAR = 150.0
 """Distance from the dark line, px, up to which the direction of the flow is measured."""
+_OBLIQUE = 30.0
+"""Angle off the perpendicular, in degrees, from which on it was not the fold that was measured."""
 _ANGLE = 10.0
 """Width of the bins of the histogram of directions, in degrees."""
 
@@ -110,6 +112,11 @@ class SideStatistics:
     def is_known(self) -> bool:
         """Whether its law could be measured."""
         return math.isfinite(self.displacement)
+
+    @property
+    def is_perpendicular(self) -> bool:
+        """Whether the tissue moved across the line, as folds move it, or nobody can tell."""
+        return not abs(self.off_perpendicular) > _OBLIQUE
 
 
 @dataclass(frozen=True)
