@@ -63,7 +63,7 @@ def test_export(damaged: Path, tmp_path: Path, command: Command) -> None:
     folds = damaged.with_name("damaged.folds.json")
     done = command("export", damaged, "--folds", folds, "--to", "feabas", "-o", tmp_path / "masks")
     assert done.code == 0, done.err
-    assert "Folds of 1 slice written for feabas" in done.out
+    assert "Fold masks of 1 slice written for feabas" in done.out
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["slice_00002.png"]
     arguments = ("--folds", folds, "--to", "corgie", "-o", tmp_path / "layer")
     done = command("export", damaged, *arguments)

@@ -64,7 +64,8 @@ def command(
                     out, masks, size, mips=mips, overwrite=overwrite, progress=progress
                 )
     count = len(source.folds)
-    click.echo(f"Folds of {count} slice{'s' * (count != 1)} written for {to}; see {out}.")
+    what = {"displacement": "Displacements", "bigwarp": "Landmarks"}.get(to, "Fold masks")
+    click.echo(f"{what} of {count} slice{'s' * (count != 1)} written for {to}; see {out}.")
 
 
 def _voxel_size(text: str | None) -> tuple[float, float, float] | None:
