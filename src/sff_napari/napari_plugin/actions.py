@@ -10,6 +10,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QPushButton, QShortcut, QSizePolicy, QWidget
 
+from sff_napari.napari_plugin.opening import ask_for_lines, ask_for_result
+
 if TYPE_CHECKING:
     from sff_napari.napari_plugin.controller import Controller
 
@@ -217,6 +219,22 @@ ACTIONS: dict[str, Action] = {
             "PgDown",
             "Go to the next undecided slice of the list.",
             lambda c: c.step(1),
+        ),
+        Action(
+            "open_lines",
+            "Open fold lines",
+            "Shift+O",
+            "Take the lines of a file into the review list, as 'sff-napari detect' writes them.",
+            ask_for_lines,
+            True,
+        ),
+        Action(
+            "open_result",
+            "Open a result",
+            "Shift+U",
+            "Review a volume that was restored from this stack with 'sff-napari restore'.",
+            ask_for_result,
+            True,
         ),
         Action(
             "export",

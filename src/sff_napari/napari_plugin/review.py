@@ -161,7 +161,14 @@ class ReviewSection(Section):
         super().__init__("5  Decide", controller)
         layout = QVBoxLayout(self)
         layout.addLayout(
-            self.grid([["accept", "reject"], ["accept_line", "reject_line"], ["previous", "next"]])
+            self.grid(
+                [
+                    ["accept", "reject"],
+                    ["accept_line", "reject_line"],
+                    ["previous", "next"],
+                    ["open_lines", "open_result"],
+                ]
+            )
         )
         self.table = QTableWidget(0, 4, self)
         self.table.setHorizontalHeaderLabels(["Slice", "Lines", "Score", "State"])

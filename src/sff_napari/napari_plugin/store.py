@@ -37,6 +37,8 @@ class SliceResult:
         Whether the lines have changed since.
     truth : tuple of float, optional
         PSNR in dB of the damaged and the restored slice, where the clean one is known.
+    load : callable, optional
+        Reads an array that is not in memory, for results that were made elsewhere.
     """
 
     record: SliceRecord
@@ -45,6 +47,7 @@ class SliceResult:
     lines: frozenset[Any] = frozenset()
     stale: bool = False
     truth: tuple[float, float] | None = None
+    load: Callable[[str], NDArray[Any] | None] | None = None
 
     @property
     def index(self) -> Index:
@@ -115,9 +118,12 @@ class ResultStore:
         if (index, key) in self._recent:
             self._recent.move_to_end((index, key))
             return self._recent[index, key]
-        if result.record.folder is None:
+        if result.record.folder is not None:
+            array = self.kept(index, key)
+        elif result.load is not None:
+            array = result.load(key)
+        else:
             return None
-        array = self.kept(index, key)
         if array is not None:
             self._recent[index, key] = array
             while len(self._recent) > 12:
