@@ -51,6 +51,7 @@ def test_damaged_slices_are_left_out(stack):
 def test_slices_that_stand_out():
     rng = np.random.default_rng(0)
     usual = {"brightness": 120, "contrast": 40, "detail": 15, "likeness": 0.4, "between": 0.3}
+    usual |= {"before": 0.4, "after": 0.4}
     found = [
         SliceScores(z, {k: v * (1 + rng.normal(0, 0.01)) for k, v in usual.items()}, {}, {}, 0.0)
         for z in range(12)
@@ -60,7 +61,10 @@ def test_slices_that_stand_out():
     found[6].about["brightness"] -= 25
     found[8].about["likeness"] = 0.1
     found[10].about["likeness"] = 0.9  # a slice photographed twice would be no harm
+    found[4].about["after"] = found[5].about["before"] = 0.1
     assert unusual_slices(found) == {
+        4: "jump after it",
+        5: "jump before it",
         3: "more blurred",
         6: "darker",
         8: "less like its neighbours",

@@ -31,11 +31,14 @@ from sff_napari.simulation import RealisticRanges
 
 INTERPOLATIONS = ("copy", "mean", "motion", "network")
 """Ways to make up a slice from its neighbours."""
-ABOUT = ("brightness", "contrast", "detail", "likeness", "between")
+ABOUT = ("brightness", "contrast", "detail", "before", "after", "likeness", "between")
 """What a slice is like: mean and spread of its grey values, spread after a high-pass, all on
-the scale of 8-bit data; its correlation with its neighbours, and theirs with each other."""
+the scale of 8-bit data; its correlation with the slice before and the one after, their mean, and
+that of its neighbours with each other."""
 _FAR = 3.5
 """Robust deviations from the median from which on a value stands out."""
+_JUMP = 0.4
+"""Share of the usual correlation below which there is a jump between two slices."""
 _LEAST = 5
 """Fewer slices than this do not tell what is usual."""
 _WORDS: Mapping[str, tuple[str, str]] = {
@@ -288,11 +291,14 @@ def _about(case: Case) -> dict[str, float]:
     before, here, after = (
         smooth(as_slice(one)) for one in (case.previous, case.clean, case.following)
     )
+    to_before, to_after = correlation(here, before), correlation(here, after)
     return {
         "brightness": float(grey.mean()),
         "contrast": float(grey.std()),
         "detail": float((grey - ndimage.gaussian_filter(grey, 2.0)).std()),
-        "likeness": (correlation(here, before) + correlation(here, after)) / 2,
+        "before": to_before,
+        "after": to_after,
+        "likeness": (to_before + to_after) / 2,
         "between": correlation(before, after),
     }
 
@@ -323,7 +329,8 @@ def unusual_slices(slices: Sequence[SliceScores]) -> dict[int, str]:
     """Return the slices that differ from the others, and how.
 
     A value stands out that lies more than 3.5 robust standard deviations (1.48
-    times the median absolute deviation) from the median of all slices.
+    times the median absolute deviation) from the median of all slices.  Between
+    slices whose correlation is below 0.4 times the median there is a jump.
     """
     if len(slices) < _LEAST:
         return {}
@@ -338,4 +345,9 @@ def unusual_slices(slices: Sequence[SliceScores]) -> dict[int, str]:
             words = below if value < middle - limit else above if value > middle + limit else ""
             if words:
                 found.setdefault(one.z, []).append(words)
+    usual = np.nanmedian([one.about[name] for one in slices for name in ("before", "after")])
+    for one in slices:
+        for name in ("before", "after"):
+            if one.about[name] < _JUMP * usual:
+                found.setdefault(one.z, []).append(f"jump {name} it")
     return {z: ", ".join(words) for z, words in sorted(found.items())}
