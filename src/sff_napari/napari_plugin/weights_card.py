@@ -36,13 +36,24 @@ def read_header(path: Path) -> dict[str, Any]:
     return dict(metadata) if isinstance(metadata, dict) else {}
 
 
+def _readable(value: Any) -> str:
+    """Return numbers in JSON with three digits, anything else as it is."""
+    try:
+        scores = json.loads(value)
+        return ", ".join(
+            f"{name.replace('_', ' ')} {number:.3g}" for name, number in scores.items()
+        )
+    except (TypeError, ValueError, AttributeError):
+        return str(value)
+
+
 def _card(path: Path) -> str:
     try:
         metadata = read_header(path)
     except (OSError, ValueError, struct.error):
         return f"<b>{html.escape(path.name)}</b> cannot be read as safetensors weights."
     shown = [
-        f"{key.replace('_', ' ')}: {html.escape(str(metadata[key])[:160])}"
+        f"{key.replace('_', ' ')}: {html.escape(_readable(metadata[key])[:160])}"
         for key in _SHOWN
         if metadata.get(key)
     ]
