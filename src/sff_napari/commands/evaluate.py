@@ -42,6 +42,7 @@ _USUAL = "usual"
 @click.option("--width-factor", default=1.0, help="Draw the line this much wider than it is.")
 @click.option("--segmentation", is_flag=True, help="Also segment the results and compare.")
 @click.option("--instances", type=PATH, help="True instances to compare segmentations with.")
+@click.option("--fid", is_flag=True, help="Also the distance of Inception features: an extra.")
 @click.option(
     "--perturb",
     metavar="NAME=VALUE,...",
@@ -66,6 +67,7 @@ def command(
     ranges: Path | None,
     instances: Path | None,
     segmentation: bool,
+    fid: bool,
     line_offset: float,
     width_factor: float,
     folds: int,
@@ -118,6 +120,7 @@ def command(
                 width_factor=width_factor,
                 segmentation=segmentation,
                 instances=truth,
+                fid=fid,
                 **common,
             )
     if as_json:
@@ -128,7 +131,7 @@ def command(
 
 def _check_modes(context: click.Context, perturb: bool, leave_one_out: bool) -> None:
     """Refuse options that would have no effect."""
-    plain = ("segmentation", "instances", "line_offset", "width_factor")
+    plain = ("segmentation", "instances", "fid", "line_offset", "width_factor")
     useless: Sequence[str] = ("damaged",)
     mode = "without --leave-one-out"
     if leave_one_out:

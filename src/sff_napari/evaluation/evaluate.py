@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sff_napari.evaluation.cases import (
     make_case,
     with_both_neighbours,
 )
+from sff_napari.evaluation.fid import FidJudge, inception
 from sff_napari.evaluation.methods import Settings, chosen
 from sff_napari.evaluation.scoring import (
     COLUMNS,
@@ -53,12 +54,15 @@ class Row:
     recovered : dict of str to (share, low, high)
         For the scores of segmentation: which share of what the fold cost was
         won back, with its 95 % interval; see `share_recovered`.
+    fid : float
+        Fréchet distance of Inception features; NaN if it was not asked for.
     """
 
     method: str
     mean: dict[str, float]
     interval: dict[str, float]
     recovered: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    fid: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ class Evaluation:
             }
             if row.recovered:
                 record["recovered"] = {k: [number(x) for x in v] for k, v in row.recovered.items()}
+            if math.isfinite(row.fid):
+                record["fid"] = number(row.fid)
             rows.append(record)
         return {
             "kind": self.kind,
@@ -139,6 +145,7 @@ def evaluate(
     ranges: RealisticRanges | None = None,
     segmentation: bool = False,
     instances: Any = None,
+    fid: bool = False,
     weights: str | Path | None = None,
     device: str = "auto",
     progress: ProgressCallback | None = None,
@@ -171,6 +178,8 @@ def evaluate(
         Also segment every result and compare with the segmentation of the clean slice.
     instances : Stack or array_like, (Z, Y, X), optional
         True instances of the stack, 0 for membrane, to compare segmentations with.
+    fid : bool
+        Also compute the distance of Inception features; needs the extra ``fid``.
     weights : path, optional
         Folder of weights for the paper's networks; the bundled ones if not given.
     device : str
@@ -186,7 +195,7 @@ def evaluate(
     Raises
     ------
     InputError
-        If no slice has two neighbours or a choice is unknown.
+        If no slice has two neighbours, a choice is unknown, or an extra is missing.
     Cancelled
         If `cancelled` returned True.
     """
@@ -199,6 +208,7 @@ def evaluate(
     usable = with_both_neighbours(slices, len(stack))
     settings = Settings(device, None if weights is None else Path(weights))
     given = Perturbation(line_offset, width_factor)
+    fids = FidJudge(inception(device)) if fid else None
     judged = segmentation or instances is not None
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in table}
     cost: dict[str, list[dict[str, float]]] = {_DAMAGED: [], CLEAN: []}
@@ -209,12 +219,19 @@ def evaluate(
         if judge is not None:
             cost[_DAMAGED].append(judge.scores(on_255(case.simulation.damaged, case.clean)))
             cost[CLEAN].append(judge.scores(on_255(case.clean, case.clean)))
+        if fids is not None:
+            fids.see_clean(on_255(case.clean, case.clean))
         for index, (name, method) in enumerate(table.items()):
             share = (number + index / len(table)) / folds
             reporter(share, f"fold {number + 1} of {folds}: {name}")
-            scores[name].append(scored(method, case, settings, judge))
+            made, image = scored(method, case, settings, judge)
+            scores[name].append(made)
+            if fids is not None:
+                fids.see(name, image)
     reporter(1.0, "Done")
     rows = [_row(name, per_fold, cost) for name, per_fold in scores.items()]
+    if fids is not None:
+        rows = [replace(row, fid=fids.distance(row.method)) for row in rows]
     if judged:
         rows.append(_row(CLEAN, cost[CLEAN], cost))
     truth = "" if not judged else "clean slices" if instances is None else "instances"

@@ -213,7 +213,7 @@ def robustness(
             for name, method in table.items():
                 share = (number + index / len(tried)) / folds
                 reporter(share, f"fold {number + 1} of {folds}: {wrong.label}")
-                scores[name, index].append(scored(method, given, settings))
+                scores[name, index].append(scored(method, given, settings)[0])
     reporter(1.0, "Done")
     rows = [
         _row(name, wrong, scores[name, index], scores[name, 0] if index else None)

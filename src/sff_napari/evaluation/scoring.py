@@ -49,15 +49,16 @@ def scored(
     case: Case,
     settings: Settings,
     judge: SegmentationJudge | None = None,
-) -> dict[str, float]:
-    """Run a method on a fold and return all its scores."""
+) -> tuple[dict[str, float], NDArray[Any]]:
+    """Run a method on a fold; return all its scores, and what it made on the scale of 8 bits."""
     begin = time.perf_counter()
     outcome = method(case, settings)
     seconds = time.perf_counter() - begin
     found = scores_of(case, outcome) | {"seconds": seconds}
+    image = on_255(outcome.image, case.clean)
     if judge is not None:
-        found |= judge.scores(on_255(outcome.image, case.clean))
-    return found
+        found |= judge.scores(image)
+    return found, image
 
 
 def scores_of(case: Case, outcome: Outcome) -> dict[str, float]:

@@ -19,7 +19,8 @@ def main_table(found: Evaluation) -> str:
         f"{'in SSIM':>9}{'out SSIM':>9}{'sharp':>7}{'spec':>7}{'in spec':>9}"
         f"{'EPE px':>8}{'95 %':>7}{'s':>8}"
     )
-    lines = [_title(found), head]
+    with_fid = any(math.isfinite(row.fid) for row in found.rows)
+    lines = [_title(found), head + f"{'FID':>8}" * with_fid]
     for row in found.rows:
         m, i = row.mean, row.interval
         if not math.isfinite(m["seconds"]):  # the clean slices: nothing to compare with themselves
@@ -33,6 +34,8 @@ def main_table(found: Evaluation) -> str:
             f"{cell(m['sharpness_inside'], 2, 7)}{cell(m['spectrum'], 2, 7)}"
             f"{cell(m['spectrum_inside'], 2, 9)}{cell(m['flow_error'], 2, 8)}"
             f"{cell(m['flow_error_95'], 2, 7)}{cell(m['seconds'], 2, 8)}"
+            + cell(row.fid, 1, 8)
+            * with_fid
         )
     return "\n".join(lines)
 
