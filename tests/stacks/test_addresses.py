@@ -140,3 +140,37 @@ def test_the_extra_is_named_where_it_is_missing(
 def test_file_addresses_are_paths(tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "a.zarr", data=VOLUME)
     assert open_stack((tmp_path / "a.zarr").as_uri()).path == tmp_path / "a.zarr"
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_bucket_of_s3(
+    tmp_path: Path, serve: Any, zarr_format: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client of s3 asks a server on this machine, as it would ask the cloud."""
+    import fsspec
+
+    zarr.create_array(
+        tmp_path / "bucket" / "a.zarr", data=VOLUME, chunks=(1, 20, 28), zarr_format=zarr_format
+    )
+    conf = {"anon": True, "endpoint_url": serve(tmp_path), "skip_instance_cache": True}
+    monkeypatch.setitem(fsspec.config.conf, "s3", conf)
+    check("s3://bucket/a.zarr")
+    with pytest.raises(StackError, match="no zarr, N5 or precomputed volume at s3://bucket/b.zarr"):
+        monkeypatch.setattr("sff_napari.stacks.opening._open_other", lambda *_: None)
+        open_stack("s3://bucket/b.zarr")
+
+
+def test_a_bucket_of_google(tmp_path: Path, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    # Without asking by another protocol first which kind of bucket it is.
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    folder = tmp_path / "download" / "storage" / "v1" / "b" / "bucket" / "o"
+    zarr.create_array(folder / "a.zarr", data=VOLUME, chunks=(6, 40, 56))
+    monkeypatch.setitem(
+        fsspec.config.conf,
+        "gs",
+        {"token": "anon", "endpoint_url": serve(tmp_path), "skip_instance_cache": True},
+    )
+    monkeypatch.setitem(fsspec.config.conf, "gcs", fsspec.config.conf["gs"])
+    check("gs://bucket/a.zarr")
