@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sff_napari.errors import InputError
+from sff_napari.evaluation.calibration import Calibration
 from sff_napari.evaluation.cases import (
     Case,
     Kind,
@@ -86,6 +87,8 @@ class Evaluation:
     truth : str
         What segmentations were compared with: ``"instances"``, ``"clean slices"``,
         or nothing if none were made.
+    calibration : dict of str to Calibration
+        For methods that tell how sure they are.
     """
 
     kind: str
@@ -95,6 +98,7 @@ class Evaluation:
     rows: tuple[Row, ...]
     scores: dict[str, list[dict[str, float]]] = field(repr=False)
     truth: str = ""
+    calibration: dict[str, Calibration] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison in plain JSON types; NaN becomes None."""
@@ -124,12 +128,16 @@ class Evaluation:
             "slices": list(self.slices),
             "segmentation": self.truth or None,
             "rows": rows,
+            "calibration": {name: one.to_dict() for name, one in self.calibration.items()},
         }
 
     def table(self) -> str:
         """Return the comparison as text: means, with 95 % intervals of PSNR and SSIM."""
-        text = main_table(self)
-        return f"{text}\n\n{segmentation_table(self)}" if self.truth else text
+        parts = [main_table(self)]
+        if self.truth:
+            parts.append(segmentation_table(self))
+        parts += [one.table(name) for name, one in self.calibration.items()]
+        return "\n\n".join(parts)
 
 
 def evaluate(
@@ -211,6 +219,7 @@ def evaluate(
     fids = FidJudge(inception(device)) if fid else None
     judged = segmentation or instances is not None
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in table}
+    calibrations: dict[str, Calibration] = {}
     cost: dict[str, list[dict[str, float]]] = {_DAMAGED: [], CLEAN: []}
     for number in range(folds):
         z = usable[number % len(usable)]
@@ -224,10 +233,13 @@ def evaluate(
         for index, (name, method) in enumerate(table.items()):
             share = (number + index / len(table)) / folds
             reporter(share, f"fold {number + 1} of {folds}: {name}")
-            made, image = scored(method, case, settings, judge)
-            scores[name].append(made)
+            own, outcome = scored(method, case, settings, judge)
+            scores[name].append(own)
+            if outcome.confidence is not None and outcome.flow is not None:
+                calibration = calibrations.setdefault(name, Calibration())
+                calibration.add(outcome.confidence, outcome.flow, case.simulation.flow)
             if fids is not None:
-                fids.see(name, image)
+                fids.see(name, on_255(outcome.image, case.clean))
     reporter(1.0, "Done")
     rows = [_row(name, per_fold, cost) for name, per_fold in scores.items()]
     if fids is not None:
@@ -235,7 +247,7 @@ def evaluate(
     if judged:
         rows.append(_row(CLEAN, cost[CLEAN], cost))
     truth = "" if not judged else "clean slices" if instances is None else "instances"
-    return Evaluation(kind, folds, seed, tuple(usable), tuple(rows), scores, truth)
+    return Evaluation(kind, folds, seed, tuple(usable), tuple(rows), scores, truth, calibrations)
 
 
 def _check_instances(stack: Any, instances: Any) -> None:

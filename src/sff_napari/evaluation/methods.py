@@ -21,10 +21,21 @@ from sff_napari.simulation import apply_flow
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method made of a case: the slice (Y, X), and a flow (2, Y, X) if it has one."""
+    """What a method made of a case.
+
+    Parameters
+    ----------
+    image : ndarray, (Y, X)
+        The slice.
+    flow : ndarray, (2, Y, X), optional
+        Sampling offset (dy, dx) in px, if it has one.
+    confidence : ndarray, (Y, X), optional
+        Chance in [0, 1] that the flow is within 1 px, if it tells.
+    """
 
     image: NDArray[Any]
     flow: NDArray[np.float32] | None = None
+    confidence: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,8 +96,9 @@ def _restoration(case: Case, settings: Settings, choices: Mapping[str, str]) -> 
 def _restored(**choices: str) -> Method:
     def run(case: Case, settings: Settings) -> Outcome:
         result = _restoration(case, settings, choices)
-        has_flow = choices.get("unfolding", "law") != "none"
-        return Outcome(result.restored, result.flow if has_flow else None)
+        if choices.get("unfolding", "law") == "none":
+            return Outcome(result.restored)
+        return Outcome(result.restored, result.flow, getattr(result, "confidence", None))
 
     return run
 

@@ -49,16 +49,15 @@ def scored(
     case: Case,
     settings: Settings,
     judge: SegmentationJudge | None = None,
-) -> tuple[dict[str, float], NDArray[Any]]:
-    """Run a method on a fold; return all its scores, and what it made on the scale of 8 bits."""
+) -> tuple[dict[str, float], Outcome]:
+    """Run a method on a fold; return all its scores, and what it made."""
     begin = time.perf_counter()
     outcome = method(case, settings)
     seconds = time.perf_counter() - begin
     found = scores_of(case, outcome) | {"seconds": seconds}
-    image = on_255(outcome.image, case.clean)
     if judge is not None:
-        found |= judge.scores(image)
-    return found, image
+        found |= judge.scores(on_255(outcome.image, case.clean))
+    return found, outcome
 
 
 def scores_of(case: Case, outcome: Outcome) -> dict[str, float]:
