@@ -44,7 +44,7 @@ class FoldLaw:
         side of negative (0) and positive (1) distance.
     decay : Tensor, (2, K)
         Loss of displacement per pixel of distance, in [0, 0.9], a side.
-    tail : Tensor, (2,)
+    tail : Tensor, (2,) or (2, K)
         Shape of the fall, from 0 (linear to zero) to 1 (exponential), a side.
     """
 
@@ -167,7 +167,10 @@ class FoldLaw:
         dark = self.half_width(along)
         gap = self._on_side(self.gap, along, side)
         decay = self._on_side(self.decay, along, side)
-        tail = torch.where(side, self.tail[1], self.tail[0]).expand_as(along)
+        if self.tail.ndim == 2:
+            tail = self._on_side(self.tail, along, side)
+        else:
+            tail = torch.where(side, self.tail[1], self.tail[0]).expand_as(along)
         return dark, gap, decay, tail
 
     def displacement(self, along: Tensor, distance: Tensor) -> Tensor:

@@ -79,6 +79,8 @@ class Cascade:
         Side of the tiles, px.
     reporter : Reporter
         Told of progress, asked for cancellation.
+    unfolding : LawUnfolding, optional
+        What the folds did, if it is known already; else it is found out here.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Cascade:
         device: torch.device,
         tile: int,
         reporter: Reporter,
+        unfolding: LawUnfolding | None = None,
     ) -> None:
         self.shape = (damaged.shape[0], damaged.shape[1])
         self.folds = folds
@@ -114,7 +117,10 @@ class Cascade:
         self.mutual = mutual_drift(self.neighbours) if needed else None
         part = reporter.part(0.1, 0.9)
         self.unfolding: LawUnfolding | NetworkUnfolding | NoUnfolding
-        if methods.unfolding == "law":
+        if unfolding is not None:
+            self.unfolding = unfolding
+            self.interpolator = self._interpolator(unfolding.drift)
+        elif methods.unfolding == "law":
             self.unfolding = fit_folds(
                 folds,
                 self.shape,
@@ -291,7 +297,7 @@ def _law_report(one: Any) -> dict[str, Any]:
         "score": round(float(one.score), 4),
         "displacement": [round(float(side.mean()), 2) for side in law.gap],
         "decay": [round(float(side.mean()), 5) for side in law.decay],
-        "tail": [round(float(tail), 3) for tail in law.tail],
+        "tail": [round(float(side.mean()), 3) for side in law.tail],
         "hidden_width": round(float((law.gap.sum(0) + 2 * law.dark).mean()), 2),
         "drift": [round(float(v), 2) for v in one.drift.weights[:, 0, 0]],
     }

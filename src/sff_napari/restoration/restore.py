@@ -155,12 +155,25 @@ def restore(
     reporter = Reporter(progress, cancelled)
     reporter(0.0, "Comparing the slices")
     if snap:
-        lines = [
-            snap_fold(slice_, fold, reach=_SNAP_REACH) if fold.source == "drawn" else fold
-            for fold in lines
-        ]
-        lines = [prolonged(slice_, fold) for fold in lines]
+        lines = snapped(slice_, lines)
     return _with_less_memory(slice_, around, lines, methods, chosen, reporter)
+
+
+def snapped(image: NDArray[Any], folds: Sequence[Fold]) -> list[Fold]:
+    """Return lines as they are taken: those drawn by hand on the dark ridge, all to its end.
+
+    Parameters
+    ----------
+    image : ndarray, (Y, X)
+        The damaged slice.
+    folds : sequence of Fold
+        The lines in it.
+    """
+    lines = [
+        snap_fold(image, fold, reach=_SNAP_REACH) if fold.source == "drawn" else fold
+        for fold in folds
+    ]
+    return [prolonged(image, fold) for fold in lines]
 
 
 def _checked_folds(folds: Any, shape: tuple[int, int]) -> list[Fold]:

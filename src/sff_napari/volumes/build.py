@@ -13,6 +13,7 @@ from sff_napari.volumes.copying import batches, keys_below
 from sff_napari.volumes.job import Job, Origin, open_job
 from sff_napari.volumes.keys import digest
 from sff_napari.volumes.layout import Level
+from sff_napari.volumes.lines import join
 from sff_napari.volumes.outcome import Outcome
 from sff_napari.volumes.pyramid import above
 from sff_napari.volumes.recording import record_run
@@ -21,6 +22,8 @@ from sff_napari.volumes.running import Meter, Pool
 from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.slices import SlicePlan
 from sff_napari.volumes.tasks import Task
+from sff_napari.volumes.touching import finest_cells, label_places, side_blocks, side_tasks
+from sff_napari.volumes.windows import load_fit
 
 _NOTHING = "The slice shows no tissue near its folds: it cannot be restored."
 
@@ -148,9 +151,11 @@ class Build:
         shape = self.job.layout.finest.axes.shape[1:]
         patches: dict[int, list[str]] = {}
         tasks = []
+        fitted = self._fit(todo, shape)
         for z, plan in todo.items():
-            if plan.makes:
-                made = plan.tasks(shape, self._settings)
+            if plan.makes and z not in self.outcome.failed:
+                lines, drifts = fitted.get(z, (None, None))
+                made = plan.tasks(shape, self._settings, lines, drifts)
                 patches[z] = [task.arguments["key"] for task in made]
                 tasks += made
                 if plan.note:
@@ -163,7 +168,7 @@ class Build:
             else:
                 self.outcome.megapixels += value["pixels"] / 1e6
 
-        self._stage("restoring", (0.0, 0.6), tasks, done)
+        self._stage("restoring", (0.3 if fitted else 0.0, 0.6), tasks, done)
         for z, keys in patches.items():
             if z not in self.outcome.failed and all(
                 load_record(self.job, key).get("empty") for key in keys
@@ -171,9 +176,35 @@ class Build:
                 self.outcome.failed[z] = _NOTHING
         return {z: keys for z, keys in patches.items() if z not in self.outcome.failed}
 
-    def _extents(self, keys: Iterable[str], name: str) -> list[Any]:
-        found = [load_record(self.job, key)[name] for key in keys]
-        return [one for one in found if one is not None]
+    def _fit(
+        self, todo: Mapping[int, SlicePlan], shape: tuple[int, int]
+    ) -> dict[int, tuple[list[dict[str, Any]], dict[int, Any]]]:
+        """Find what the folds did in large slices; return their lines, and drifts by piece."""
+        tasks = {z: plan.fits(shape, self._settings) for z, plan in todo.items()}
+
+        def done(task: Task, value: dict[str, Any]) -> None:
+            if "failed" in value:
+                self.outcome.failed.setdefault(task.arguments["z"], value["failed"])
+
+        everything = [task for made in tasks.values() for task in made]
+        if everything:
+            self._stage("fitting", (0.0, 0.3), everything, done)
+        found = {}
+        for z, made in tasks.items():
+            if not made or z in self.outcome.failed:
+                continue
+            fits = [load_fit(self.job, task.arguments["key"]) for task in made]
+            lines = join(list(todo[z].folds.values()), fits, shape)
+            if not lines:
+                self.outcome.failed[z] = _NOTHING
+                continue
+            drifts = {
+                one["piece"]["number"]: {**one["drift"], "piece": one["piece"]}
+                for one in fits
+                if one.get("drift") is not None
+            }
+            found[z] = (lines, drifts)
+        return found
 
     def _write_finest(
         self,
@@ -184,16 +215,7 @@ class Build:
         """Write the chunks that patches touch; patches of slices that fail here are dropped."""
         level = self.job.layout.finest
         while True:
-            cells: dict[Place, dict[int, list[str]]] = {}
-            for z in todo:
-                for extent in _earlier(old, z, "extents"):
-                    for place in _touched(level, z, extent):
-                        cells.setdefault(place, {})
-            for z, keys in patches.items():
-                for key in keys:
-                    for extent in self._extents([key], "extent"):
-                        for place in _touched(level, z, extent):
-                            cells.setdefault(place, {}).setdefault(z, []).append(key)
+            cells = finest_cells(self.job, todo, patches, old)
             tasks = [self._cell_task(level, place, todo, found) for place, found in cells.items()]
             bad: dict[int, str] = {}
 
@@ -208,7 +230,7 @@ class Build:
             for z, reason in bad.items():
                 patches.pop(z, None)
                 self.outcome.failed[z] = reason
-        tasks = self._side_tasks(todo, patches, old)
+        tasks = side_tasks(self.job, todo, patches, old)
         self._stage("writing masks", (0.72, 0.76), tasks, self._lose)
         return set(cells)
 
@@ -225,51 +247,6 @@ class Build:
         named = {str(z): sorted(keys) for z, keys in sorted(found.items())}
         key = digest([self.job.plan["key"], "cell", list(place), named, reset])
         return Task("cell", {"key": key, "place": list(place), "patches": named, "reset": reset})
-
-    def _side_blocks(
-        self,
-        todo: Iterable[int],
-        patches: Mapping[int, list[str]],
-        old: Mapping[int, Mapping[str, Any]],
-    ) -> dict[tuple[int, int, int], list[str]]:
-        """Return the blocks of masks and displacement to write, each with its patches."""
-        size = self.job.displacement.size[2:]
-        blocks: dict[tuple[int, int, int], list[str]] = {}
-
-        def add(z: int, extent: Any, key: str | None) -> None:
-            (top, bottom), (left, right) = extent
-            for i in range(top // size[0], -(-bottom // size[0])):
-                for j in range(left // size[1], -(-right // size[1])):
-                    keys = blocks.setdefault((z, i, j), [])
-                    if key is not None:
-                        keys.append(key)
-
-        for z in todo:
-            for extent in _earlier(old, z, "side_extents"):
-                add(z, extent, None)
-            for key in patches.get(z, ()):
-                for extent in self._extents([key], "side_extent"):
-                    add(z, extent, key)
-        return blocks
-
-    def _side_tasks(
-        self,
-        todo: Iterable[int],
-        patches: Mapping[int, list[str]],
-        old: Mapping[int, Mapping[str, Any]],
-    ) -> list[Task]:
-        return [
-            Task(
-                "sides",
-                {
-                    "key": digest([self.job.plan["key"], "sides", z, i, j, sorted(keys)]),
-                    "z": z,
-                    "block": [i, j],
-                    "patches": sorted(keys),
-                },
-            )
-            for (z, i, j), keys in self._side_blocks(todo, patches, old).items()
-        ]
 
     def _lose(self, task: Task, value: dict[str, Any]) -> None:
         if "failed" in value:
@@ -346,14 +323,7 @@ class Build:
         old: Mapping[int, Mapping[str, Any]],
         state: str,
     ) -> None:
-        first = self.job.labels[0]
-        places: set[Place] = set()
-        for z, i, j in self._side_blocks(todo, patches, old):
-            place = [0] * len(first.cells.shape)
-            if first.axes.slices is not None:
-                place[first.axes.slices] = z
-            place[first.axes.rows], place[first.axes.columns] = i, j
-            places.add(tuple(place))
+        places = label_places(self.job, side_blocks(self.job, todo, patches, old))
         for number in range(1, len(self.job.labels)):
             level = self.job.labels[number]
             places = above(level, self.job.labels[number - 1], places)
@@ -369,15 +339,6 @@ class Build:
                 for place in sorted(places)
             ]
             self._stage("writing masks", (0.96, 0.99), tasks, self._lose)
-
-
-def _earlier(old: Mapping[int, Mapping[str, Any]], z: int, name: str) -> list[Any]:
-    return list(old[z].get(name, [])) if z in old else []
-
-
-def _touched(level: Level, z: int, extent: Any) -> list[Place]:
-    (top, bottom), (left, right) = extent
-    return level.touching(z, slice(top, bottom), slice(left, right))
 
 
 def _named(task: Task) -> str:

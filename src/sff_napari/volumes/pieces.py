@@ -15,9 +15,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from sff_napari.folds import Fold
+from sff_napari.folds import Curve, Fold
 
 DEFAULT_TILE = 2048
 """Side up to which a slice is restored in one piece, px."""
@@ -25,9 +26,13 @@ REACH = 512
 """Distance from a fold line, px, beyond which tissue is taken as not displaced."""
 BAND = 32
 """Half of the width, px, over which a piece fades into the next."""
+_DENSE = 64.0
+"""Distance, px, of the vertices of a line that is cut."""
 _MARGIN = 128
 """Pixels beyond what a piece reads up to which the fold line is kept: its curve needs them."""
 
+_CLOSE = 64
+"""Pixels beside a piece within which a line runs through it: lines drawn by hand may lie off."""
 _CONTEXT = 128
 """Pixels around a piece of a slice that is made as a whole."""
 
@@ -131,9 +136,11 @@ def cut(
         The folds in pixels of what the piece reads.
     """
     found = []
+    given = tuple(folds)
+    folds = [_dense(fold) for fold in folds]
     for piece in _pieces(shape, tile, REACH):
         if piece.alone:
-            return [(piece, tuple(folds))]
+            return [(piece, given)]
         top, bottom, left, right = piece.core(shape)
         near = (top - REACH, bottom + REACH, left - REACH, right + REACH)
         if any(_touches(fold, near) for fold in folds):
@@ -143,9 +150,39 @@ def cut(
     return found
 
 
-def cut_all(shape: tuple[int, int], tile: int) -> list[Piece]:
-    """Return the pieces of a slice that is made as a whole; parameters as in `cut`."""
-    return list(_pieces(shape, tile, _CONTEXT))
+def windows(
+    shape: tuple[int, int], tile: int, folds: Sequence[Fold]
+) -> list[tuple[Piece, list[tuple[int, Fold]]]]:
+    """Return the pieces of a slice that fold lines run through.
+
+    Parameters
+    ----------
+    shape, tile, folds
+        As in `cut`.
+
+    Returns
+    -------
+    list of (Piece, list of (int, Fold))
+        The number of each fold that the piece sees, and the fold in pixels of
+        what the piece reads; one that leaves and comes back is there twice.
+    """
+    found = []
+    folds = [_dense(fold) for fold in folds]
+    for piece in _pieces(shape, tile, REACH):
+        top, bottom, left, right = piece.core(shape)
+        near = (top - _CLOSE, bottom + _CLOSE, left - _CLOSE, right + _CLOSE)
+        if any(_touches(fold, near) for fold in folds):
+            seen = [
+                (number, one) for number, fold in enumerate(folds) for one in _seen(fold, piece)
+            ]
+            if seen:
+                found.append((piece, seen))
+    return found
+
+
+def cut_all(shape: tuple[int, int], tile: int, around: int = _CONTEXT) -> list[Piece]:
+    """Return all pieces of a slice, which read so many pixels around; else as in `cut`."""
+    return list(_pieces(shape, tile, around))
 
 
 def _pieces(shape: tuple[int, int], tile: int, around: int) -> Iterator[Piece]:
@@ -165,6 +202,20 @@ def _pieces(shape: tuple[int, int], tile: int, around: int) -> Iterator[Piece]:
                 (top or None, bottom if bottom < shape[0] else None),
                 (left or None, right if right < shape[1] else None),
             )
+
+
+def _dense(fold: Fold) -> Fold:
+    """Return a fold with so many vertices that its curve hardly differs from straight between."""
+    if fold.is_straight:
+        return fold
+    curve = Curve.of(fold, "cpu")
+    count = max(len(fold.vertices), int(curve.length / _DENSE) + 2)
+    along = np.linspace(0, curve.length, count)
+    points, _ = curve.at(torch.tensor(along, dtype=torch.float32))
+    widths = fold.half_widths
+    if widths is not None:
+        widths = np.interp(along, curve.vertices_along, widths).tolist()
+    return fold.with_changes(vertices=points.T.tolist(), half_widths=widths)
 
 
 def _spans(length: int, tile: int) -> list[Span]:

@@ -12,20 +12,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sff_napari.arrays import is_constant
+from sff_napari.arrays import GreyScale, as_slice, is_constant
 from sff_napari.devices import choose_device
 from sff_napari.errors import InputError
 from sff_napari.evaluation.without_truth import score_without_truth
 from sff_napari.folds import Fold
+from sff_napari.progress import Reporter
 from sff_napari.restoration import Restoration, restore
+from sff_napari.restoration.cascade import Cascade
+from sff_napari.restoration.methods import Methods
+from sff_napari.restoration.unfolding import LawUnfolding
 from sff_napari.volumes.files import WORK
 from sff_napari.volumes.job import Job
+from sff_napari.volumes.lines import unfolding_in
 from sff_napari.volumes.patches import Patch
 from sff_napari.volumes.pieces import Piece
 from sff_napari.volumes.plain import as_plain
 from sff_napari.volumes.stopping import stopping
 
-_INNER = 1024
+INNER = 1024
+"""Side of the tiles within a piece, px: larger ones need more memory and gain nothing."""
 
 
 def patch_key(key: str, ending: str) -> str:
@@ -55,7 +61,8 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     task : mapping
         ``key``, ``z``, ``piece``, ``folds`` (in pixels of what the piece
         reads), ``previous``, ``following`` (slices or None), ``device`` and
-        ``weights``.
+        ``weights``; in a large slice ``lines`` and ``drift``, what the folds
+        did as it was found before.
 
     Returns
     -------
@@ -93,7 +100,23 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         if not around:
             raise InputError("No neighbouring slice shows tissue here: it cannot be restored.")
         folds = [Fold.from_dict(one) for one in task["folds"]]
-        made = _restore(job, damaged, around, folds, task)
+        made = (
+            _restore(job, damaged, around, folds, task)
+            if task.get("lines") is None
+            else render(
+                damaged,
+                around,
+                unfolding_in(
+                    task["lines"],
+                    piece,
+                    job.plan["parameters"]["cover"],
+                    task["drift"],
+                    choose_device(device_here(task["device"])),
+                ),
+                job.plan["parameters"],
+                task,
+            )
+        )
         restored = made.restored.astype(damaged.dtype)
         patch = Patch.of(piece, damaged, restored, made.synthesised, made.flow)
         scores = score_without_truth(
@@ -130,7 +153,7 @@ def _restore(
     task: Mapping[str, Any],
 ) -> Restoration:
     chosen = job.plan["parameters"]
-    device = choose_device(_device_here(task["device"]))
+    device = choose_device(device_here(task["device"]))
     # Tasks run side by side; and the last bits must not depend on the number of processors.
     torch.set_num_threads(1)
     return restore(
@@ -144,12 +167,64 @@ def _restore(
         fusion=chosen["fusion"],
         cover=chosen["cover"],
         weights=task["weights"],
-        tile=min(_INNER, chosen["tile"]),
+        tile=min(INNER, chosen["tile"]),
         cancelled=stopping.is_set,
     )
 
 
-def _device_here(device: str) -> str:
+def render(
+    damaged: NDArray[Any],
+    around: dict[str, NDArray[Any]],
+    unfolding: LawUnfolding,
+    chosen: Mapping[str, Any],
+    task: Mapping[str, Any],
+) -> Restoration:
+    """Restore what a piece reads, knowing what the folds did.
+
+    Parameters
+    ----------
+    damaged : ndarray, (Y, X)
+        What the piece reads of the slice.
+    around : dict of str to ndarray, (Y, X)
+        The same of its neighbours.
+    unfolding : LawUnfolding
+        What the folds did.
+    chosen : mapping
+        Parameters of the volume's plan.
+    task : mapping
+        Of the piece.
+    """
+    torch.set_num_threads(1)
+    image = as_slice(damaged, "damaged slice")
+    around = {name: as_slice(one, f"{name} slice") for name, one in around.items()}
+    weights = task["weights"]
+    methods = Methods.checked(
+        chosen["interpolation"], "law", chosen["fusion"], weights, chosen["cover"], None
+    )
+    grey = GreyScale.of(image)
+    folds = [one.fold for one in unfolding.fitted]
+    cascade = Cascade(
+        image,
+        grey,
+        around,
+        folds,
+        methods,
+        unfolding.fitted[0].curve.device,
+        min(INNER, chosen["tile"]),
+        Reporter(None, stopping.is_set),
+        unfolding,
+    )
+    nothing = np.empty((0, 0), np.float32)
+    restored, synthesised = image.copy(), np.empty(image.shape, np.float32)
+    flow = np.empty((2, *image.shape), np.float32)
+    for _, (rows, columns), part in cascade.tiles():
+        flow[:, rows, columns] = part.flow
+        synthesised[rows, columns] = part.synthesised
+        restored[rows, columns][part.changed] = grey.from_unit(part.restored[part.changed])
+    return Restoration(restored, nothing, nothing, flow, synthesised, cascade.report())
+
+
+def device_here(device: str) -> str:
     """Return the device of this worker: each has its own where there are several."""
     count = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     if count > 1 and "distributed" in sys.modules:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sff_napari.folds import Fold
 from sff_napari.sessions import choose_neighbours
 from sff_napari.volumes.filling import LONGEST
 from sff_napari.volumes.keys import digest
-from sff_napari.volumes.pieces import Piece, cut, cut_all
+from sff_napari.volumes.lines import around, near
+from sff_napari.volumes.pieces import Piece, cut, cut_all, windows
 from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.tasks import Task
 
@@ -48,7 +50,13 @@ class SlicePlan:
         """Whether anything is made; else the slice is to be as it was."""
         return bool(self.folds or self.fill)
 
-    def tasks(self, shape: tuple[int, int], settings: Settings) -> list[Task]:
+    def tasks(
+        self,
+        shape: tuple[int, int],
+        settings: Settings,
+        lines: Sequence[Mapping[str, Any]] | None = None,
+        drifts: Mapping[int, Any] | None = None,
+    ) -> list[Task]:
         """Return the tasks that restore the slice, one for each piece.
 
         Parameters
@@ -57,29 +65,67 @@ class SlicePlan:
             Of the slice.
         settings : Settings
             How it is restored.
+        lines : sequence of mapping, optional
+            What the folds did, in a large slice; see `lines.join`.
+        drifts : mapping of int to mapping, optional
+            Where the slice lies against its neighbours, by number of the piece.
         """
-        weights = settings.weights
-        pieces: list[tuple[Piece, tuple[Fold, ...]]]
+        if lines is not None:
+            found = []
+            for piece in cut_all(shape, settings.tile, around(lines)):
+                beside = near(lines, piece)
+                if beside:
+                    more = {"lines": beside, "drift": (drifts or {}).get(piece.number)}
+                    found.append(self._task("restore", piece, (), settings, more))
+            return found
         if self.fill:
-            pieces = [(piece, ()) for piece in cut_all(shape, settings.tile)]
-        else:
-            pieces = cut(shape, settings.tile, list(self.folds.values()))
-        return [
-            Task(
-                "fill" if self.fill else "restore",
-                {
-                    "key": f"z{self.z:06d}-p{piece.number:05d}-{self.key[:16]}",
-                    "z": self.z,
-                    "piece": piece.to_dict(),
-                    "folds": [fold.to_dict() for fold in folds],
-                    "previous": self.previous,
-                    "following": self.following,
-                    "device": settings.device,
-                    "weights": None if weights is None else str(weights.resolve()),
-                },
-            )
-            for piece, folds in pieces
-        ]
+            pieces = cut_all(shape, settings.tile)
+            return [self._task("fill", piece, (), settings) for piece in pieces]
+        parts = cut(shape, settings.tile, list(self.folds.values()))
+        return [self._task("restore", piece, folds, settings) for piece, folds in parts]
+
+    def fits(self, shape: tuple[int, int], settings: Settings) -> list[Task]:
+        """Return the tasks that find what the folds did, where a slice is not done in one piece.
+
+        Parameters
+        ----------
+        shape : (Y, X)
+            Of the slice.
+        settings : Settings
+            How it is restored.
+        """
+        if max(shape) <= settings.tile or settings.unfolding != "law" or not self.folds:
+            return []
+        found = []
+        for piece, seen in windows(shape, settings.tile, list(self.folds.values())):
+            numbers = {"numbers": [number for number, _ in seen]}
+            folds = tuple(fold for _, fold in seen)
+            found.append(self._task("fit", piece, folds, settings, numbers))
+        return found
+
+    def _task(
+        self,
+        kind: str,
+        piece: Piece,
+        folds: Sequence[Fold],
+        settings: Settings,
+        more: Mapping[str, Any] | None = None,
+    ) -> Task:
+        weights = settings.weights
+        return Task(
+            kind,
+            {
+                "key": f"z{self.z:06d}-p{piece.number:05d}-{self.key[:16]}",
+                "z": self.z,
+                "piece": piece.to_dict(),
+                "folds": [fold.to_dict() for fold in folds],
+                "previous": self.previous,
+                "following": self.following,
+                "device": settings.device,
+                "weights": None if weights is None else str(weights.resolve()),
+                **(more or {}),
+            },
+        )
 
 
 def plan_slices(

@@ -29,9 +29,10 @@ class Task:
 
 
 def _known() -> dict[str, Callable[[Job, Mapping[str, Any]], dict[str, Any]]]:
-    from sff_napari.volumes import chunks, copying, filling, pyramid, restoring
+    from sff_napari.volumes import chunks, copying, filling, pyramid, restoring, windows
 
     return {
+        "fit": windows.fit_window,
         "restore": restoring.restore_piece,
         "fill": filling.fill_piece,
         "cell": chunks.write_cell,

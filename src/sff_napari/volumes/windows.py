@@ -1,0 +1,147 @@
+"""The task that finds, in one window of a large slice, what the folds in it did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sff_napari.arrays import GreyScale, as_slice, is_constant
+from sff_napari.devices import choose_device
+from sff_napari.errors import InputError
+from sff_napari.folds import Curve, Fold
+from sff_napari.folds.law import interpolate
+from sff_napari.progress import Reporter
+from sff_napari.restoration.cascade import Cascade
+from sff_napari.restoration.methods import Methods
+from sff_napari.restoration.restore import snapped
+from sff_napari.restoration.unfolding import LawUnfolding
+from sff_napari.volumes.files import WORK
+from sff_napari.volumes.job import Job
+from sff_napari.volumes.pieces import Piece
+from sff_napari.volumes.restoring import INNER, device_here
+from sff_napari.volumes.stopping import stopping
+
+STEP = 32.0
+"""Distance, px, of the places along a line at which its law is told."""
+
+
+def fit_key(key: str) -> str:
+    """Return the name of the stored laws of a window."""
+    return f"{WORK}/fits/{key}.json"
+
+
+def load_fit(job: Job, key: str) -> dict[str, Any]:
+    """Return the stored laws of a window."""
+    return dict(json.loads(job.folder.get(fit_key(key)) or b"{}"))
+
+
+def fit_window(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Find what the folds in a window of a slice did, and store it.
+
+    Parameters
+    ----------
+    job : Job
+        The volume.
+    task : mapping
+        As for `restore_piece`; ``numbers`` says which fold of the slice each
+        of ``folds`` is a part of.
+
+    Returns
+    -------
+    dict
+        How many pixels were read.
+
+    Raises
+    ------
+    SffError
+        If a slice cannot be read or used.
+    Stop
+        If the result cannot be written.
+    """
+    piece = Piece.from_dict(task["piece"])
+    if job.folder.has(fit_key(task["key"])):
+        return {"pixels": piece.pixels}
+    part = slice(*piece.read_rows), slice(*piece.read_columns)
+    damaged = job.read_before(task["z"], *part)
+    around: dict[str, NDArray[Any]] = {}
+    for name in ("previous", "following"):
+        z = task[name]
+        if z is not None:
+            image = job.read_before(z, *part)
+            if not is_constant(image):
+                around[name] = as_slice(image, f"{name} slice")
+    found: dict[str, Any] = {"piece": piece.to_dict(), "lines": []}
+    if not is_constant(damaged):
+        if not around:
+            raise InputError("No neighbouring slice shows tissue here: it cannot be restored.")
+        found |= _fit(job, as_slice(damaged, "damaged slice"), around, task, piece)
+    job.folder.put(fit_key(task["key"]), json.dumps(found).encode())
+    return {"pixels": piece.pixels}
+
+
+def _fit(
+    job: Job,
+    damaged: NDArray[Any],
+    around: dict[str, NDArray[Any]],
+    task: Mapping[str, Any],
+    piece: Piece,
+) -> dict[str, Any]:
+    chosen = job.plan["parameters"]
+    torch.set_num_threads(1)
+    folds = snapped(damaged, [Fold.from_dict(one) for one in task["folds"]])
+    methods = Methods.checked(chosen["interpolation"], "law", "stitch", None, chosen["cover"], None)
+    if methods.interpolation == "network":
+        # The reference is not needed yet.
+        methods = Methods.checked("motion", "law", "stitch", None, chosen["cover"], None)
+    cascade = Cascade(
+        damaged,
+        GreyScale.of(damaged),
+        around,
+        folds,
+        methods,
+        choose_device(device_here(task["device"])),
+        min(INNER, chosen["tile"]),
+        Reporter(None, stopping.is_set),
+    )
+    unfolding = cascade.unfolding
+    assert isinstance(unfolding, LawUnfolding)
+    drift = unfolding.drift
+    lines = [
+        {"number": number, **_samples(one, piece)}
+        for number, one in zip(task["numbers"], unfolding.fitted, strict=True)
+    ]
+    return {
+        "lines": lines,
+        "drift": {"weights": drift.weights.cpu().tolist(), "finest": drift.finest},
+        "neighbours": cascade.report()["neighbours"],
+    }
+
+
+def _samples(one: Any, piece: Piece) -> dict[str, Any]:
+    """Return the line and its law at places along it, in pixels of the slice."""
+    curve = Curve.of(one.fold, "cpu").smoothed()
+    law = one.law.to("cpu")
+    count = max(3, int(curve.length / STEP) + 1)
+    along = torch.linspace(0, curve.length, count)
+    points, _ = curve.at(along)
+    origin = np.array([[piece.read_rows[0]], [piece.read_columns[0]]])
+    widths = torch.tensor(list(one.fold.half_widths or [one.fold.half_width] * 2))
+    knots = torch.linspace(0, curve.length, len(widths))
+    if one.fold.half_widths:
+        exact = Curve.of(one.fold, "cpu")
+        knots = torch.tensor(exact.vertices_along) * (curve.length / exact.length)
+    return {
+        "points": (points.numpy() + origin).T.tolist(),
+        "half_widths": interpolate(knots.float(), widths.float(), along).tolist(),
+        "dark": interpolate(law.knots, law.dark, along).tolist(),
+        "gap": [interpolate(law.knots, side, along).tolist() for side in law.gap],
+        "decay": [interpolate(law.knots, side, along).tolist() for side in law.decay],
+        "tail": law.tail.tolist(),
+        "uniform": bool(one.uniform),
+        "score": round(float(one.score), 4),
+    }
