@@ -14,7 +14,13 @@ from sff_napari.stacks import write_stack
 
 @pytest.fixture(scope="session")
 def stack():
-    return neuropil((4, 384, 384), seed=2)
+    return neuropil((4, 320, 320), seed=2)
+
+
+@pytest.fixture(scope="session")
+def larger():
+    """Return a stack on which a fold leaves enough tissue to be fitted well."""
+    return neuropil((3, 384, 384), seed=2)
 
 
 @pytest.fixture(scope="session")

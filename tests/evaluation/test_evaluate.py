@@ -51,9 +51,9 @@ def test_spectrum_distance_sees_blur_and_not_place(stack):
     # Twice the contrast is four times the power: 6 dB at every frequency.
     soft = 60 + 0.25 * clean
     doubled = 2 * (soft - 60) + 60
-    assert spectrum_distance(doubled, soft) == pytest.approx(6.02, abs=0.2)
+    assert spectrum_distance(doubled, soft) == pytest.approx(6.02, abs=0.4)
     left = np.zeros(clean.shape, bool)
-    left[:, :192] = True
+    left[:, :160] = True
     half = np.where(left, clean, 0)
     assert spectrum_distance(half, clean, left) < spectrum_distance(half, clean)
     assert math.isnan(spectrum_distance(half, clean, np.zeros(clean.shape, bool)))
@@ -73,11 +73,11 @@ def test_end_point_error():
 
 
 @pytest.mark.parametrize("kind", ["straight", "realistic"])
-def test_the_order_of_the_methods_makes_sense(stack, kind):
+def test_the_order_of_the_methods_makes_sense(larger, kind):
     names = ["damaged", "copy", "mean", "inpainting", "ours", "ceiling"]
-    table = evaluate(stack, folds=3, kind=kind, seed=1, methods=names, device="cpu")
+    table = evaluate(larger, folds=3, kind=kind, seed=1, methods=names, device="cpu")
     scores = {row.method: row.mean for row in table.rows}
-    assert table.slices == (1, 2)
+    assert table.slices == (1,)
     assert scores["ceiling"]["psnr"] >= scores["ours"]["psnr"] > scores["mean"]["psnr"]
     assert scores["ours"]["psnr_outside"] > scores["damaged"]["psnr_outside"]
     assert scores["ceiling"]["flow_error"] == 0

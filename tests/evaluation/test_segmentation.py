@@ -96,6 +96,7 @@ def test_share_recovered():
 
 
 def test_evaluation_with_instances_and_without(stack):
+    stack = stack[:3, :256, :256]
     choices = {"folds": 2, "seed": 1, "methods": ["damaged", "ceiling"], "slices": [1]}
     found = evaluate(stack, segmentation=True, **choices)
     rows = {row.method: row for row in found.rows}

@@ -18,7 +18,7 @@ _COMMON = 2.5
 """How far the whole slice may lie off its neighbours, px."""
 _UNEVEN = 10.0
 """How much the displacement usually differs between two knots, px."""
-_RESAMPLES = 40
+_RESAMPLES = 30
 _LEAST_CELLS = 3
 """Stretches of the line below which nothing can be said about errors."""
 _CELL = 120.0
@@ -148,7 +148,7 @@ def fit_law(blocks: Blocks, length: float, spacing: float = 220.0) -> LawFit:
         sample = blocks.where(drawn)
         if any((sample.side == side).sum() < 5 for side in present):
             continue
-        _, one_gap, one_decay = _unpack(_solve(sample, knots, shape, values)[0], count)
+        _, one_gap, one_decay = _unpack(_solve(sample, knots, shape, values, 10)[0], count)
         gaps.append(one_gap.mean(axis=1))
         decays.append(one_decay)
     unknown = np.full(2, np.inf)
@@ -183,8 +183,10 @@ def _unpack(values: Floats, count: int) -> tuple[Floats, Floats, Floats]:
     return values[:2], values[2 : 2 + 2 * count].reshape(2, count), values[2 + 2 * count :]
 
 
-def _solve(blocks: Blocks, knots: Floats, tail: Floats, start: Floats) -> tuple[Floats, float]:
-    """Return the best parameters and their cost."""
+def _solve(
+    blocks: Blocks, knots: Floats, tail: Floats, start: Floats, rounds: int = 60
+) -> tuple[Floats, float]:
+    """Return the best parameters and their cost, after so many rounds at most."""
     count = len(knots)
 
     def residuals(values: Floats) -> Floats:
@@ -200,7 +202,7 @@ def _solve(blocks: Blocks, knots: Floats, tail: Floats, start: Floats) -> tuple[
     high = np.concatenate([[50.0, 50.0], np.full(2 * count, 2000.0), [0.5, 0.5]])
     found = least_squares(
         residuals, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high), x_scale="jac",
-        max_nfev=60,
+        max_nfev=rounds,
     )  # fmt: skip
     return found.x, float(found.cost)
 
