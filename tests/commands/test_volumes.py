@@ -1,78 +1,115 @@
-"""What the commands say of volumes."""
+"""Whole volumes with the commands: restore, verify, revert."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
+import pytest
 
-from sff_napari.stacks import open_stack, read_folds, write_stack
+from sff_napari.folds import Fold
+from sff_napari.simulation import neuropil
+from sff_napari.stacks import open_stack, write_folds, write_stack
 
 Command = Callable[..., Any]
+QUICK = ("--interpolation", "mean", "--unfolding", "none", "--fusion", "stitch", "--device", "cpu")
 
 
-def test_info_of_a_volume(tmp_path: Path, command: Command) -> None:
-    volume = np.random.default_rng(0).integers(1, 255, (4, 600, 700), dtype=np.uint8)
-    volume[2] = 0
-    write_stack(tmp_path / "a.zarr", volume, voxel_size=(40, 4, 4))
-    facts = command("info", tmp_path / "a.zarr", "--missing", "--json").json
-    assert facts["levels"] == [[4, 600, 700], [4, 300, 350]]
-    assert facts["slices without image"] == [2]
-    assert facts["megapixels"] == 1.68
-    assert facts["bytes uncompressed"] == volume.size
-    assert volume.size / 2 < facts["bytes on disk"] < 2 * volume.size
-    assert facts["codecs"].startswith("bytes")
-    text = command("info", tmp_path / "a.zarr").out
-    assert "1.68 MB" in text
-    assert "slices without image" not in text
-    assert len(text.splitlines()) < 24
+@pytest.fixture
+def volume(tmp_path: Path) -> tuple[Path, Path]:
+    """Return a stack and its folds file, of which slice 3 cannot be restored."""
+    images = neuropil((7, 96, 96), seed=2).astype(np.float32)
+    images[3] = np.nan
+    source = write_stack(tmp_path / "in.zarr", images)
+    fold = Fold([(0, 40), (95, 50)], 3, source="detected")
+    write_folds(tmp_path / "folds.json", {1: [fold], 3: [fold], 5: [fold]})
+    return source, tmp_path / "folds.json"
 
 
-def test_an_address_that_cannot_be_read(command: Command) -> None:
-    done = command("info", "http://user:secret@127.0.0.1:9/a.zarr")
-    assert done.code == 2
-    assert done.err.count("\n") == 1
-    assert "could not be reached" in done.err
-    assert "secret" not in done.err
-
-
-def test_detect_names_slices_that_cannot_be_read(
-    damaged: Path, tmp_path: Path, command: Command
+def test_a_run_that_could_not_do_all_says_so(
+    volume: tuple[Path, Path], tmp_path: Path, command: Command
 ) -> None:
-    volume = np.stack(list(open_stack(damaged)))
-    zarr.create_array(tmp_path / "a.zarr", data=volume, chunks=(1, *volume.shape[1:]))
-    chunk = tmp_path / "a.zarr" / "c" / "4" / "0" / "0"
-    good = chunk.read_bytes()
-    chunk.write_bytes(b"no chunk")
-    out = tmp_path / "folds.jsonl"
-    done = command("detect", tmp_path / "a.zarr", "-o", out)
+    out = tmp_path / "out.zarr"
+    arguments = ("restore", volume[0], "--folds", volume[1], "-o", out, *QUICK)
+    done = command(*arguments)
     assert done.code == 3
-    assert "1 fold found in 4 slices; 1 could not be read" in done.out
-    assert "Not searched: Slice 4 of" in done.err
-    chunk.write_bytes(good)
-    done = command("detect", tmp_path / "a.zarr", "-o", out)
-    assert done.code == 0
-    assert "1 fold found in 5 slices (4 of them by an earlier run)" in done.out
-    assert read_folds(out).slices == [2]
+    assert "2 slices restored" in done.out
+    assert "1 slice could not be restored" in done.out
+    assert "Slice 3" in done.err
+    assert "NaN" in done.err
+    again = command(*arguments, "--json")
+    assert again.code == 3
+    assert (again.json["restored"], again.json["present"]) == ([], [1, 5])
+    assert list(again.json["failed"]) == ["3"]
+    assert [record["status"] for record in again.json["slices"]] == [
+        "restored", "failed", "restored",
+    ]  # fmt: skip
+    checked = command("verify", out)
+    assert checked.code == 3
+    assert "0 wrong; slices: 2 restored, 1 failed" in checked.out
 
 
-def test_export(damaged: Path, tmp_path: Path, command: Command) -> None:
-    folds = damaged.with_name("damaged.folds.json")
-    done = command("export", damaged, "--folds", folds, "--to", "feabas", "-o", tmp_path / "masks")
+def test_verify_and_revert(volume: tuple[Path, Path], tmp_path: Path, command: Command) -> None:
+    out = tmp_path / "out.zarr"
+    arguments = ("restore", volume[0], "--folds", volume[1], "-o", out, "--slices", "1,5", *QUICK)
+    assert command(*arguments).code == 0
+    assert command("verify", out, "--json").json["good"] is True
+    back = command("revert", out, "--fold", "z1-0")
+    assert back.code == 0
+    assert "1 fold taken back" in back.out
+    before, after = open_stack(volume[0]), open_stack(out)
+    assert np.array_equal(before[1], after[1])
+    assert not np.array_equal(before[5], after[5])
+    assert command("verify", out).code == 0
+    assert command("revert", out, "--all", "--json").json["reverted"] == ["z5-0"]
+    assert np.array_equal(before[5], open_stack(out)[5])
+    key = next(path for path in (out / "0" / "c" / "5").rglob("*") if path.is_file())
+    assert command("verify", out).code == 0
+    assert command("revert", out).code == 2
+    unknown = command("revert", out, "--fold", "z9-9")
+    assert unknown.code == 2
+    assert "no fold 'z9-9'" in unknown.err
+    assert command(*arguments).code == 0
+    assert key.exists()
+
+
+def test_verify_names_what_is_wrong(
+    volume: tuple[Path, Path], tmp_path: Path, command: Command
+) -> None:
+    out = tmp_path / "out.zarr"
+    assert command(
+        "restore", volume[0], "--folds", volume[1], "-o", out, "--slices", "1", "--overlay", *QUICK
+    ).code == 0  # fmt: skip
+    row = json.loads((out / "sff_napari" / "chunks.jsonl").read_text().splitlines()[0])
+    (out / row["key"]).write_bytes(b"x")
+    checked = command("verify", out)
+    assert checked.code == 3
+    assert f"{row['key']}: The chunk is not what was written." in checked.out
+    missing = command("verify", tmp_path)
+    assert missing.code == 2
+    assert "is no volume that sff-napari restored" in missing.err
+
+
+def test_worker_processes(volume: tuple[Path, Path], tmp_path: Path, command: Command) -> None:
+    arguments = ("restore", volume[0], "--folds", volume[1], "--slices", "1,5", *QUICK)
+    one, two = tmp_path / "one.zarr", tmp_path / "two.zarr"
+    assert command(*arguments, "-o", one).code == 0
+    done = command(*arguments, "-o", two, "--workers", "1")
     assert done.code == 0, done.err
-    assert "Fold masks of 1 slice written for feabas" in done.out
-    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["slice_00002.png"]
-    arguments = ("--folds", folds, "--to", "corgie", "-o", tmp_path / "layer")
-    done = command("export", damaged, *arguments)
-    assert done.code == 2
-    assert "give --voxel-size" in done.err
-    for size, words in (("4,4", "three numbers"), ("0,4,4", "makes no sense")):
-        assert words in command("export", damaged, *arguments, "--voxel-size", size).err
-    assert command("export", damaged, *arguments, "--voxel-size", "40,4,4", "--mips", 2).code == 0
-    assert open_stack(tmp_path / "layer").voxel_size == (40, 4, 4)
-    done = command("export", damaged, "--folds", folds, "--to", "bigwarp", "-o", tmp_path / "marks")
-    assert done.code == 2
-    assert "holds no displacement" in done.err
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(
+        open_stack(one), open_stack(two), strict=True
+    ))  # fmt: skip
+
+
+def test_options_that_do_not_fit(
+    volume: tuple[Path, Path], tmp_path: Path, command: Command
+) -> None:
+    arguments = ("restore", volume[0], "--folds", volume[1])
+    tiff = command(*arguments, "-o", tmp_path / "out.tif", "--overlay")
+    assert tiff.code == 2
+    assert "is no zarr" in tiff.err
+    both = ("--workers", "2", "--scheduler", "tcp://127.0.0.1:1")
+    assert "give only one" in command(*arguments, "-o", tmp_path / "out.zarr", *both).err

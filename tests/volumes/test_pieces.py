@@ -53,7 +53,7 @@ def test_every_part_of_a_line_is_seen_where_it_lies(
     seen = windows((9000, 9000), 2000, [fold])
     curve = Curve.of(fold)
     for share in np.linspace(0.01, 0.99, 41):
-        point = curve.at(torch.tensor([share * curve.length]))[0][:, 0].numpy()
+        point = curve.at(torch.tensor([share * curve.length], dtype=torch.float32))[0][:, 0].numpy()
         found = [
             (piece, parts)
             for piece, parts in seen

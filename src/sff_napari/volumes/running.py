@@ -111,7 +111,9 @@ class Cluster:
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                # For nobody but this machine, and on any free port.
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
                 memory_limit=0,
                 silence_logs=50,
             )
