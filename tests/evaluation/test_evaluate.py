@@ -59,6 +59,22 @@ def test_spectrum_distance_sees_blur_and_not_place(stack):
     assert math.isnan(spectrum_distance(half, clean, np.zeros(clean.shape, bool)))
 
 
+def test_missing_pixels_do_not_count(stack):
+    clean, other = stack[1].astype(np.float32), stack[2]
+    holed = clean.copy()
+    holed[:64] = np.nan
+    everywhere = np.ones(clean.shape, bool)
+    assert psnr(other, holed) == pytest.approx(psnr(other[64:], clean[64:]))
+    assert psnr(holed, other, everywhere) == pytest.approx(psnr(other[64:], clean[64:]))
+    assert ssim(other, holed) == pytest.approx(ssim(other[64:], clean[64:]), abs=0.01)
+    rest = spectrum_distance(other[64:], clean[64:])
+    assert spectrum_distance(other, holed) == pytest.approx(rest)
+    assert sharpness(holed, clean, everywhere) == pytest.approx(1, abs=0.01)
+    nothing = np.full(clean.shape, np.nan)
+    for score in (psnr, ssim, spectrum_distance):
+        assert math.isnan(score(nothing, clean))
+
+
 def test_end_point_error():
     flow = np.zeros((2, 4, 4), np.float32)
     truth = flow.copy()

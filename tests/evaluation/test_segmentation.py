@@ -36,6 +36,16 @@ def test_squares_are_segmented(squares):
     assert np.array_equal(segment(image), segment(image * 0.5 + 30))
 
 
+def test_missing_pixels_and_empty_slices_do_not_matter(squares):
+    image, truth = squares
+    holed = image.astype(np.float32)
+    holed[:20, :20] = np.nan
+    elsewhere = np.ones(truth.shape, bool)
+    elsewhere[:80, :80] = False
+    assert segmentation_scores(segment(holed), truth, elsewhere)["voi"] < 0.1
+    assert (segment(np.full((64, 64), 7, np.uint8)) > 0).all()
+
+
 def test_splits_and_merges_are_told_apart(squares):
     _, truth = squares
     halves = truth * 2 + (np.indices(truth.shape)[1] % 40 < 20)

@@ -1,4 +1,7 @@
-"""Scores against the true slice, as the paper and its field count them."""
+"""Scores against the true slice, as the paper and its field count them.
+
+Pixels that are NaN in either image never count.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,7 @@ def psnr(image: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_] | No
         Infinite for identical images, NaN if no pixel counts.
     """
     error = np.square(_eight_bit(image) - _eight_bit(truth))
-    if where is not None:
-        error = error[where]
+    error = error[np.isfinite(error) if where is None else np.isfinite(error) & where]
     if error.size == 0:
         return float("nan")
     mean = float(error.mean())
@@ -51,18 +53,20 @@ def ssim(image: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_] | No
     where : ndarray, (Y, X) bool, optional
         Pixels whose local similarity is averaged; all if not given.
     """
+    first, second, known = _without_gaps(image, truth)
     value, local = structural_similarity(
-        _eight_bit(image),
-        _eight_bit(truth),
+        first,
+        second,
         gaussian_weights=True,
         sigma=1.5,
         use_sample_covariance=False,
         data_range=255,
         full=True,
     )
-    if where is None:
+    if where is None and known.all():
         return float(value)
-    return float(local[where].mean()) if where.any() else float("nan")
+    counts = known if where is None else known & where
+    return float(local[counts].mean()) if counts.any() else float("nan")
 
 
 def end_point_errors(flow: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[Any]:
@@ -105,14 +109,15 @@ def sharpness(image: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_]
     where : ndarray, (Y, X) bool
         Pixels that count.
     """
-    if not where.any():
+    first, second, known = _without_gaps(image, truth)
+    counts = known & where
+    if not counts.any():
         return float("nan")
 
-    def detail(grey: NDArray[Any]) -> float:
-        values = _eight_bit(grey)
-        return float(np.sqrt(np.square(values - gaussian_filter(values, 2.0))[where].mean()))
+    def detail(values: NDArray[np.float64]) -> float:
+        return float(np.sqrt(np.square(values - gaussian_filter(values, 2.0))[counts].mean()))
 
-    return detail(image) / max(detail(truth), 1e-9)
+    return detail(first) / max(detail(second), 1e-9)
 
 
 def spectrum_distance(
@@ -141,15 +146,17 @@ def spectrum_distance(
         than a window.
     """
     height, width = truth.shape
+    grey, true, known = _without_gaps(image, truth)
     corners = [
         (top, left)
         for top in range(0, height - _WINDOW + 1, _WINDOW // 2)
         for left in range(0, width - _WINDOW + 1, _WINDOW // 2)
-        if where is None or where[top + _WINDOW // 2, left + _WINDOW // 2]
+        if (where is None or where[top + _WINDOW // 2, left + _WINDOW // 2])
+        and known[top : top + _WINDOW, left : left + _WINDOW].all()
     ]
     if not corners:
         return float("nan")
-    first, second = (_rings(_eight_bit(grey), corners) for grey in (image, truth))
+    first, second = _rings(grey, corners), _rings(true, corners)
     ratio = 10 * np.log10((first + _QUIET) / (second + _QUIET))
     return float(np.sqrt(np.square(ratio).mean()))
 
@@ -172,3 +179,15 @@ def _rings(grey: NDArray[np.float64], corners: list[tuple[int, int]]) -> NDArray
 
 def _eight_bit(image: NDArray[Any]) -> NDArray[np.float64]:
     return np.clip(np.rint(image.astype(np.float64)), 0, 255)
+
+
+def _without_gaps(
+    image: NDArray[Any], truth: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return both in 8 bits, the same value where either is NaN, and where neither is."""
+    first, second = _eight_bit(image), _eight_bit(truth)
+    known = np.isfinite(first) & np.isfinite(second)
+    if not known.all():
+        level = float(second[known].mean()) if known.any() else 0.0
+        first, second = np.where(known, first, level), np.where(known, second, level)
+    return first, second, known

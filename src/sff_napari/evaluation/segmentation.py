@@ -57,7 +57,11 @@ def segment(image: NDArray[Any]) -> Labels:
     below the mean.  Seeds are the maxima of the distance from membrane (smoothed
     by 1.5 px) that stand out by 4.5 px; the watershed of the darkness grows them.
     """
-    smooth = ndimage.gaussian_filter(image.astype(np.float32), _SMOOTHING)
+    grey = image.astype(np.float32)
+    known = np.isfinite(grey)
+    if not known.all():
+        grey = np.where(known, grey, grey[known].mean() if known.any() else np.float32(0))
+    smooth = ndimage.gaussian_filter(grey, _SMOOTHING)
     mean = ndimage.gaussian_filter(smooth, _AROUND)
     spread = np.sqrt(ndimage.gaussian_filter(np.square(smooth - mean), _AROUND))
     normal = (smooth - mean) / np.maximum(spread, 1e-3 * max(float(np.ptp(smooth)), 1e-6))
