@@ -16,6 +16,7 @@ from sff_napari.volumes.keys import checksum
 from sff_napari.volumes.layout import Level
 from sff_napari.volumes.patches import Patch, different, paste, paste_sides
 from sff_napari.volumes.restoring import load_patch
+from sff_napari.volumes.sides import STEP
 
 Rows = list[dict[str, Any]]
 """What became of chunks: ``key``, and the checksums ``before`` and ``after`` (None: no chunk)."""
@@ -154,6 +155,8 @@ def write_sides(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     synthesised = np.zeros(shape, dtype=np.uint8)
     flow = np.zeros((2, *shape), dtype=np.float32)
     paste_sides(synthesised, flow, rows, columns, [load_patch(job, one) for one in task["patches"]])
+    # Finer steps say nothing and take twenty times the space.
+    flow = np.round(flow / STEP) * np.float32(STEP)
     label = job.labels[0]
     label_place = [0] * len(label.cells.shape)
     if label.axes.slices is not None:

@@ -223,7 +223,7 @@ def unfolding_in(
             ),
             torch.tensor(drift["weights"], dtype=torch.float32, device=device),
             drift["finest"],
-            (
+            offset=(
                 float(piece.read_rows[0] - window.read_rows[0]),
                 float(piece.read_columns[0] - window.read_columns[0]),
             ),

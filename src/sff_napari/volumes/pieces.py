@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from sff_napari.folds import Curve, Fold
+from sff_napari.folds.fold import MAX_VERTICES
 
 DEFAULT_TILE = 2048
 """Side up to which a slice is restored in one piece, px."""
@@ -26,8 +27,8 @@ REACH = 512
 """Distance from a fold line, px, beyond which tissue is taken as not displaced."""
 BAND = 32
 """Half of the width, px, over which a piece fades into the next."""
-_DENSE = 64.0
-"""Distance, px, of the vertices of a line that is cut."""
+_DENSE = 16.0
+"""Distance, px, of the vertices of a line that is cut, unless they would be too many."""
 _MARGIN = 128
 """Pixels beyond what a piece reads up to which the fold line is kept: its curve needs them."""
 
@@ -209,7 +210,7 @@ def _dense(fold: Fold) -> Fold:
     if fold.is_straight:
         return fold
     curve = Curve.of(fold, "cpu")
-    count = max(len(fold.vertices), int(curve.length / _DENSE) + 2)
+    count = max(len(fold.vertices), min(int(curve.length / _DENSE) + 2, MAX_VERTICES))
     along = np.linspace(0, curve.length, count)
     points, _ = curve.at(torch.tensor(along, dtype=torch.float32))
     widths = fold.half_widths

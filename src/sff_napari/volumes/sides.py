@@ -18,6 +18,8 @@ from sff_napari.volumes.layout import Get, Layout, attributes_of, read_documents
 
 BLOCK = 1024
 """Side of the chunks of these arrays, px."""
+STEP = 1 / 128
+"""Displacement is stored in multiples of this, px."""
 LABEL = "synthesised"
 LABEL_NOTE = (
     "1 where a pixel does not wholly come from the slice itself but was made from its neighbours, "
@@ -25,8 +27,8 @@ LABEL_NOTE = (
 )
 DISPLACEMENT_NOTE = (
     "Axes (z, c, y, x); c is (dy, dx) in pixels of the finest level. The restored pixel at x was "
-    "read from the damaged slice at x + displacement(x). NaN where there is no source; 0, which "
-    "is not stored, where nothing moved."
+    "read from the damaged slice at x + displacement(x), rounded to 1/128 px. NaN where there is "
+    "no source; 0, which is not stored, where nothing moved."
 )
 
 
