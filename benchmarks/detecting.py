@@ -48,12 +48,12 @@ def search(path: Path) -> None:
     import torch
 
     from sff_napari.stacks import open_stack
-    from sff_napari.volumes.searching import Search, search_slice
+    from sff_napari.volumes.searching import Search, search_slices
 
     torch.set_num_threads(1)
     stack = open_stack(path)
     start, worked = time.perf_counter(), time.process_time()
-    folds = search_slice(stack, 0, Search(device="cpu"))
+    folds = search_slices(stack, [0], Search(device="cpu"))[0]
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(seconds, worked, len(folds), after / 1024)

@@ -89,6 +89,8 @@ def test_any_axes_and_levels(
         else:
             nm = {"nanometer": 1.0, "micrometer": 1000.0}[unit]
             assert stack.voxel_size == pytest.approx([value * nm for value in scale])
+        block = stack.read_block(0, len(plain) - 1, *part)
+        assert np.array_equal(block, plain[(slice(None), *part)])
         factors = np.cumprod(steps)
         for level_found in stack.levels:
             assert level_found.stack.shape[0] == stack.shape[0]

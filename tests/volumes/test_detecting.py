@@ -28,9 +28,14 @@ from sff_napari.volumes.coarse import CoarseReader, reduced
 from sff_napari.volumes.detecting import as_ranges, detect_volume
 from sff_napari.volumes.joining import Course, joined
 from sff_napari.volumes.progress_file import progress_path
-from sff_napari.volumes.searching import Search, search_slice, windows
+from sff_napari.volumes.searching import Search, search_slices, slabs, windows
 
 SIDE = 384
+
+
+def search_slice(stack: Stack, z: int, search: Search) -> list[Fold]:
+    """Return the folds of one slice."""
+    return search_slices(stack, [z], search)[z]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,33 @@ def test_levels_and_whole_slices_give_the_same_line(
     (two,) = search_slice(whole, 0, Search())
     assert compare(one, two, image.shape).distance < 1.0
     assert compare(two, truth, image.shape).is_match
+
+
+def test_slices_in_the_same_chunks_are_read_together(
+    tmp_path: Path, large: tuple[NDArray[np.uint8], Fold], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, truth = large
+    small_windows(monkeypatch)
+    volume = np.stack([image, np.zeros_like(image), image[::-1], image])
+    array = zarr.create_array(tmp_path / "a.zarr", data=volume, chunks=(3, 256, 256))
+    stack = open_stack(tmp_path / "a.zarr")
+    assert stack.stored_depth == 3
+    assert slabs(stack, [0, 1, 2, 3]) == [[0, 1, 2], [3]]
+    assert slabs(stack, [0, 2, 3]) == [[0], [2], [3]]
+    assert slabs(Stack.from_array(volume), [0, 1]) == [[0], [1]]
+    assert np.array_equal(stack.read_block(1, 2, slice(5, 9), slice(0, 8)), volume[1:3, 5:9, :8])
+    out = tmp_path / "folds.json"
+    together = detect_volume(stack, out=out)
+    assert sorted(together.folds) == [0, 2, 3]
+    alone = detect_volume(Stack.from_array(volume))
+    assert together.folds == alone.folds
+    assert compare(together.folds[0][0], truth, image.shape).is_match
+    # One chunk that cannot be read costs its slices, and they alone.
+    (tmp_path / "a.zarr" / "c" / "0" / "1" / "1").write_bytes(b"no chunk")
+    result = detect_volume(open_stack(tmp_path / "a.zarr"), out=out, again=True)
+    assert sorted(result.failed) == [0, 1, 2]
+    assert sorted(result.folds) == [3]
+    assert array.chunks == (3, 256, 256)
 
 
 def test_clean_slices_have_no_folds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,13 +245,13 @@ def test_a_second_run_searches_only_what_is_missing(
 ) -> None:
     stack, out = Stack.from_array(volume), tmp_path / "folds.json"
     searched: list[int] = []
-    plain = detecting.search_slice
+    plain = detecting.search_slices
 
-    def counted(stack: Stack, z: int, search: Search) -> list[Fold]:
-        searched.append(z)
-        return plain(stack, z, search)
+    def counted(stack: Stack, slices: list[int], search: Search) -> dict[int, list[Fold]]:
+        searched.extend(slices)
+        return plain(stack, slices, search)
 
-    monkeypatch.setattr(detecting, "search_slice", counted)
+    monkeypatch.setattr(detecting, "search_slices", counted)
     detect_volume(stack, [1, 2], out=out)
     assert searched == [1, 2]
     detect_volume(stack, [2, 3], out=out)
@@ -246,14 +278,14 @@ def test_a_run_ended_anywhere_goes_on(
     """The progress file is cut at any byte, as a kill or a full disk leaves it."""
     fold = Fold([(0, 50), (200.5, 60.25), (380, 90)], 7.5, score=0.5, source="detected")
 
-    def search(stack: Stack, z: int, search: Search) -> list[Fold]:
-        if z == stop:
+    def search(stack: Stack, slices: list[int], search: Search) -> dict[int, list[Fold]]:
+        if stop in slices:
             raise KeyboardInterrupt
-        searched.append(z)
-        return [fold] * (z % 3)
+        searched.extend(slices)
+        return {z: [fold] * (z % 3) for z in slices}
 
     with monkeypatch.context() as patched:
-        patched.setattr(detecting, "search_slice", search)
+        patched.setattr(detecting, "search_slices", search)
         out = tmp_path / "folds.jsonl"
         out.unlink(missing_ok=True)
         progress_path(out).unlink(missing_ok=True)

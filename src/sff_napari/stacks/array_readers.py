@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 ReadRegion = Callable[[int, slice, slice], NDArray[Any]]
 """``region(z, rows, columns)`` of `Stack`."""
+ReadBlock = Callable[[slice, slice, slice], NDArray[Any]]
+"""``block(slices, rows, columns)`` of `Stack`."""
 
 _BLOCK_LIMIT = 512 * 2**20
 """Largest block of chunked slices kept in memory, in bytes."""
@@ -20,6 +22,16 @@ def region_reader(array: Any) -> ReadRegion:
     if len(array.shape) == 2:
         return lambda z, rows, columns: _computed(array[rows, columns])
     return lambda z, rows, columns: _computed(array[z, rows, columns])
+
+
+def block_reader(array: Any) -> ReadBlock | None:
+    """Return a function that reads parts of several slices of an array at once.
+
+    None where that is no quicker than one after another.
+    """
+    if _chunk_depth(array) == 1:
+        return None
+    return lambda slices, rows, columns: _computed(array[slices, rows, columns])
 
 
 def slice_reader(array: Any) -> Callable[[int], NDArray[Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import StackError
-from sff_napari.stacks.array_readers import ReadRegion
+from sff_napari.stacks.array_readers import ReadBlock, ReadRegion
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class ChosenAxes:
     details: dict[str, Any]
 
     def index(
-        self, z: int, rows: slice = slice(None), columns: slice = slice(None)
+        self, z: int | slice, rows: slice = slice(None), columns: slice = slice(None)
     ) -> tuple[int | slice, ...]:
-        """Return the index that takes slice `z`, or a part of it, out of the array."""
+        """Return the index that takes slice `z` or several, or parts of them, out of the array."""
         count = 2 + len(self.fixed) + (self.slices is not None)
         whole: list[int | slice] = [slice(None)] * count
         for axis, place in self.fixed.items():
@@ -56,6 +56,21 @@ class ChosenAxes:
         """Return a function that reads slice z (Y, X) through `load`, which takes a full index."""
         region = self.region_reader(load)
         return lambda z: region(z, slice(None), slice(None))
+
+    def block_reader(self, load: Callable[[tuple[Any, ...]], Any], depth: int) -> ReadBlock | None:
+        """Return a function that reads parts of several slices at once; `load` as in `reader`.
+
+        None where `depth`, the slices that a chunk holds, is 1: then it is no quicker.
+        """
+        if self.slices is None or depth <= 1:
+            return None
+        places = (self.slices, self.rows, self.columns)
+        order = [sorted(places).index(place) for place in places]
+
+        def read(slices: slice, rows: slice, columns: slice) -> NDArray[Any]:
+            return np.asarray(load(self.index(slices, rows, columns))).transpose(order)
+
+        return read
 
     def region_reader(self, load: Callable[[tuple[Any, ...]], Any]) -> ReadRegion:
         """Return a function that reads a part of slice z; `load` as in `reader`."""

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import InputError, SffError, StackError
-from sff_napari.stacks.array_readers import ReadRegion, plain_chunks, region_reader, slice_reader
+from sff_napari.stacks.array_readers import (
+    ReadBlock,
+    ReadRegion,
+    block_reader,
+    plain_chunks,
+    region_reader,
+    slice_reader,
+)
 from sff_napari.stacks.places import shown
 from sff_napari.stacks.pyramids import Level
 
@@ -57,13 +64,14 @@ class Stack:
         for example; `path` where not given.
     levels : callable, optional
         Returns the coarser levels; called when they are asked for.
-    source : zarr.Array, optional
-        The array that is read, where the stack is stored as one.
     slice_names : tuple of str, optional
         Names of the slices, where each is a file of its own.
     region : callable, optional
         ``region(z, rows, columns)`` returns a part of slice z and reads little
         more than it; called by several threads at once.
+    block : callable, optional
+        ``block(slices, rows, columns)`` returns the part (z, y, x) of several
+        slices at once, where chunks hold several.
 
     Raises
     ------
@@ -86,9 +94,9 @@ class Stack:
         details: dict[str, Any] | None = None,
         close: Callable[[], None] | None = None,
         region: ReadRegion | None = None,
+        block: ReadBlock | None = None,
         location: str | None = None,
         levels: Callable[[], tuple[Level, ...]] | None = None,
-        source: Any = None,
         slice_names: tuple[str, ...] | None = None,
     ) -> None:
         depth, height, width = (int(n) for n in shape)
@@ -105,10 +113,10 @@ class Stack:
         self._read = read
         self._close = close
         self._region = region
+        self._block = block
         self._levels = levels
         self._coarser: tuple[Level, ...] | None = None
         self.location = location if location is not None or path is None else str(path)
-        self.source = source
         self.slice_names = slice_names
         self._called = name if self.location is None else shown(self.location)
         self._lock = threading.Lock()
@@ -159,6 +167,7 @@ class Stack:
             kind=kind,
             name=name,
             region=region_reader(array),
+            block=block_reader(array) if dimensions == 3 else None,
             **about,
         )
 
@@ -229,6 +238,41 @@ class Stack:
             (bottom - top, right - left),
         )
 
+    def read_block(self, first: int, last: int, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a part of the slices from `first` to `last`, both included, as a new array.
+
+        Chunks that hold several of the slices are read once.
+
+        Parameters
+        ----------
+        first, last : int
+            The slices.
+        rows, columns : slice
+            As in `read`.
+
+        Returns
+        -------
+        ndarray, (slices, rows, columns)
+            In the dtype of the stack.
+
+        Raises
+        ------
+        IndexError, InputError, StackError
+            As `read`.
+        """
+        block = self._block
+        if block is None or first == last:
+            return np.stack([self.read(z, rows, columns) for z in range(first, last + 1)])
+        start, end = self._index(first), self._index(last)
+        top, bottom = _bounds(rows, self.shape[1])
+        left, right = _bounds(columns, self.shape[2])
+        part = (slice(start, end + 1), slice(top, bottom), slice(left, right))
+        return self._checked(
+            lambda: np.array(block(*part), dtype=self.dtype),
+            start,
+            (end + 1 - start, bottom - top, right - left),
+        )
+
     def _index(self, z: int) -> int:
         index = int(z)
         if not -len(self) <= index < len(self):
@@ -236,7 +280,7 @@ class Stack:
         return index % len(self)
 
     def _checked(
-        self, read: Callable[[], NDArray[Any]], index: int, shape: tuple[int, int]
+        self, read: Callable[[], NDArray[Any]], index: int, shape: tuple[int, ...]
     ) -> NDArray[Any]:
         """Return what `read` gives; every failure names the slice."""
         try:
@@ -281,6 +325,13 @@ class Stack:
     def reads_parts(self) -> bool:
         """Whether `read` reads little more than the part asked for."""
         return self._region is not None
+
+    @property
+    def stored_depth(self) -> int:
+        """How many slices a chunk holds."""
+        if self._block is None or self.chunks is None or len(self.chunks) != len(self.axes):
+            return 1
+        return self.chunks[self.axes.index("z")] if "z" in self.axes else 1
 
     @property
     def tile(self) -> tuple[int, int]:

@@ -217,5 +217,8 @@ def stack_of_box(
         chunks=box.chunks,
         details={**known, **chosen.details},
         region=chosen.region_reader(box.__getitem__),
+        block=chosen.block_reader(
+            box.__getitem__, 1 if chosen.slices is None else box.chunks[chosen.slices]
+        ),
         levels=lambda: coarser_levels(chosen.shape, openers),
     )

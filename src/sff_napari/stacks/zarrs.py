@@ -210,7 +210,6 @@ def _stack_of(
         "voxel_size": size,
         "details": {**storage_facts(array), **chosen.details},
         "levels": lambda: coarser_levels(chosen.shape, openers),
-        "source": array,
     }
     if axes in ("zyx", "yx") and not select:
         return Stack.from_array(array, **about)
@@ -224,5 +223,8 @@ def _stack_of(
         array.dtype,
         chunks=tuple(array.chunks),
         region=chosen.region_reader(load),
+        block=chosen.block_reader(
+            load, 1 if chosen.slices is None else int(array.chunks[chosen.slices])
+        ),
         **about,
     )

@@ -44,19 +44,21 @@ class CoarseReader:
         """Whether less is averaged here because the stack has a coarser level."""
         return self._left < self.factor
 
-    def read(self, z: int, rows: slice, columns: slice) -> NDArray[Any]:
-        """Return a part of slice `z`, reduced; memory depends on the part alone.
+    def read(self, first: int, last: int, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a part of the slices from `first` to `last`, reduced.
+
+        Memory depends on the part alone.
 
         Parameters
         ----------
-        z : int
-            The slice.
+        first, last : int
+            The slices, both included.
         rows, columns : slice
             The part, in reduced pixels.
 
         Returns
         -------
-        ndarray, (rows, columns)
+        ndarray, (slices, rows, columns)
             In the dtype of the stack; float32 for float16.  NaN pixels count
             for nothing in the means.
 
@@ -69,23 +71,24 @@ class CoarseReader:
         left, right, _ = columns.indices(self.shape[1])
         scale = self._left
         wide = slice(left * scale, right * scale)
-        step = max(1, _BAND // max(1, (right - left) * scale * scale))
+        step = max(1, _BAND // max(1, (last + 1 - first) * (right - left) * scale * scale))
         bands = [
-            self._band(z, slice(y * scale, min(y + step, bottom) * scale), wide)
+            self._band(first, last, slice(y * scale, min(y + step, bottom) * scale), wide)
             for y in range(top, bottom, step)
         ]
         # A level made by another program may be a pixel smaller than the size rounded up.
-        found = np.concatenate(bands)
-        missing = (bottom - top - found.shape[0], right - left - found.shape[1])
-        return (
-            np.pad(found, [(0, max(0, n)) for n in missing], mode="edge") if any(missing) else found
-        )
+        found = np.concatenate(bands, axis=1)
+        missing = (0, bottom - top - found.shape[1], right - left - found.shape[2])
+        if any(missing):
+            found = np.pad(found, [(0, max(0, n)) for n in missing], mode="edge")
+        return found
 
-    def _band(self, z: int, rows: slice, columns: slice) -> NDArray[Any]:
+    def _band(self, first: int, last: int, rows: slice, columns: slice) -> NDArray[Any]:
         height, width = self._stack.shape[1:]
         rows = slice(min(rows.start, height - 1), rows.stop)
         columns = slice(min(columns.start, width - 1), columns.stop)
-        return reduced(self._stack.read(z, rows, columns), self._left)
+        block = self._stack.read_block(first, last, rows, columns)
+        return np.stack([reduced(image, self._left) for image in block])
 
 
 def _nearest_level(stack: Stack, factor: int) -> tuple[Stack, int]:

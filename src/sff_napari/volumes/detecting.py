@@ -24,7 +24,7 @@ from sff_napari.stacks import (
 from sff_napari.volumes.faults import sentence
 from sff_napari.volumes.progress_file import Progress, Searched, progress_file, progress_path
 from sff_napari.volumes.running import Pool
-from sff_napari.volumes.searching import Search, search_slice
+from sff_napari.volumes.searching import Search, search_slices, slabs
 from sff_napari.volumes.tasks import Task
 
 
@@ -122,14 +122,15 @@ def detect_volume(
 
         def done(task: Task, said: Mapping[str, Any]) -> None:
             nonlocal count
-            z = int(task.arguments["slice"])
-            count += 1
-            if "failed" in said:
-                result.failed[z] = str(said["failed"])
-            else:
-                folds = tuple(Fold.from_dict(record) for record in said["folds"])
-                if "empty" in said:
-                    result.empty[z] = str(said["empty"])
+            for z in task.arguments["slices"]:
+                count += 1
+                about = said if "failed" in said else said["slices"][str(z)]
+                if "failed" in about:
+                    result.failed[z] = str(about["failed"])
+                    continue
+                folds = tuple(Fold.from_dict(record) for record in about["folds"])
+                if "empty" in about:
+                    result.empty[z] = str(about["empty"])
                 if kept is not None:
                     kept.add(z, folds)
                 _take(result, {z: folds})
@@ -138,7 +139,7 @@ def detect_volume(
         report(count / max(1, len(chosen)), "searching")
         place = {"place": stack.location, "search": how.to_dict()}
         with _shared(stack):
-            tasks = (Task("search", {"slice": z, **place}) for z in left)
+            tasks = (Task("search", {"slices": part, **place}) for part in slabs(stack, left))
             if pool is not None:
                 pool.run("", {}, tasks, done)
             else:
@@ -154,24 +155,34 @@ def detect_volume(
 
 
 def search_task(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Search one slice, wherever this runs.
+    """Search slices that lie in the same chunks, wherever this runs.
 
     Parameters
     ----------
     arguments : mapping
-        ``slice``; ``place``, what `open_stack` takes; ``search``, see `Search`.
+        ``slices``; ``place``, what `open_stack` takes; ``search``, see `Search`.
 
     Returns
     -------
     dict
-        ``folds``, plain JSON types, with ``empty`` and a sentence if the slice
-        holds no image; or ``failed`` with a sentence.
+        ``slices``: for each, by its number as text, ``folds``, plain JSON
+        types, with ``empty`` and a sentence if it holds no image; or
+        ``failed`` with a sentence.
     """
-    z = int(arguments["slice"])
+    slices = [int(z) for z in arguments["slices"]]
+    search = Search.from_dict(arguments["search"])
+    if len(slices) > 1:
+        try:
+            found = search_slices(_opened(arguments["place"]), slices, search)
+            return {"slices": {str(z): {"folds": _plain(found[z])} for z in slices}}
+        except Exception:  # which of them it was is found out one by one
+            pass
+    return {"slices": {str(z): _search_one(arguments["place"], z, search) for z in slices}}
+
+
+def _search_one(place: str | None, z: int, search: Search) -> dict[str, Any]:
     try:
-        stack = _opened(arguments["place"])
-        folds = search_slice(stack, z, Search.from_dict(arguments["search"]))
-        return {"folds": [fold.to_dict() for fold in folds]}
+        return {"folds": _plain(search_slices(_opened(place), [z], search)[z])}
     except InputError as error:
         return {"folds": [], "empty": str(error)}
     except MemoryError:
@@ -180,6 +191,10 @@ def search_task(arguments: Mapping[str, Any]) -> dict[str, Any]:
         return {"failed": str(error)}
     except Exception as error:  # one bad slice must not end the run, whatever it raises
         return {"failed": f"Slice {z}: {sentence(error)}"}
+
+
+def _plain(folds: Sequence[Fold]) -> list[dict[str, Any]]:
+    return [fold.to_dict() for fold in folds]
 
 
 def as_ranges(numbers: Sequence[int]) -> str:

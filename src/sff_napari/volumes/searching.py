@@ -1,8 +1,8 @@
-"""Finding the folds of one slice of any size: coarse first, then measured along the lines."""
+"""Finding the folds of slices of any size: coarse first, then measured along the lines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ WINDOW = 2048
 """Side of the windows in which larger slices are searched, in reduced pixels."""
 _OVERLAP = 512
 """Least overlap of the windows, in reduced pixels: a corner cut off one lies whole in another."""
+_SLAB = 8
+"""Most slices that are read together where chunks hold several."""
 _DEFAULT_COARSE = 2
 """Reduction of larger slices; a line of 10 px is 5 px wide then, which is still measured well."""
 
@@ -76,8 +78,8 @@ class Search:
         return cls(**record)
 
 
-def search_slice(stack: Stack, z: int, search: Search) -> list[Fold]:
-    """Return the folds of a slice, best first.
+def search_slices(stack: Stack, slices: Sequence[int], search: Search) -> dict[int, list[Fold]]:
+    """Return the folds of each of some slices, best first.
 
     A slice of up to 4096 px is searched whole.  A larger one is searched in
     overlapping windows of 2048 px at a reduced scale; lines that go on from
@@ -89,17 +91,18 @@ def search_slice(stack: Stack, z: int, search: Search) -> list[Fold]:
     ----------
     stack : Stack
         The volume.
-    z : int
-        The slice.
+    slices : sequence of int
+        The slices: one, or several that follow each other and lie in the same
+        chunks, which are then read once.
     search : Search
         How.
 
     Raises
     ------
     InputError
-        If the slice holds no finite value or an argument cannot be used.
+        If a slice holds no finite value or an argument cannot be used.
     StackError
-        If it cannot be read.
+        If one cannot be read.
     """
     factor = search.factor(stack.shape)
     options: dict[str, Any] = {
@@ -108,23 +111,60 @@ def search_slice(stack: Stack, z: int, search: Search) -> list[Fold]:
         "device": search.device,
     }
     if factor == 1 and max(stack.shape[1:]) <= WHOLE:
-        return detect_folds(stack[z], **options)
-    held = stack if stack.reads_parts else _in_memory(stack, z)
-    place = z if stack.reads_parts else 0
-    reader = CoarseReader(held, factor)
-    courses: list[Course] = []
-    finite = False
+        return {z: detect_folds(stack[z], **options) for z in slices}
+    if not stack.reads_parts:
+        return {z: _search_windows(_in_memory(stack, z), [0], factor, options)[0] for z in slices}
+    return _search_windows(stack, slices, factor, options)
+
+
+def slabs(stack: Stack, slices: Sequence[int]) -> list[list[int]]:
+    """Return slices in groups that lie in the same chunks and follow each other.
+
+    Parameters
+    ----------
+    stack : Stack
+        The volume.
+    slices : sequence of int
+        In order.
+    """
+    groups: list[list[int]] = []
+    for z in slices:
+        last = groups[-1] if groups else []
+        same = (
+            last and z == last[-1] + 1 and z // stack.stored_depth == last[0] // stack.stored_depth
+        )
+        if same and len(last) < _SLAB:
+            last.append(z)
+        else:
+            groups.append([z])
+    return groups
+
+
+def _search_windows(
+    stack: Stack, slices: Sequence[int], factor: int, options: dict[str, Any]
+) -> dict[int, list[Fold]]:
+    reader = CoarseReader(stack, factor)
+    courses: dict[int, list[Course]] = {z: [] for z in slices}
+    finite: set[int] = set()
     for top, left in windows(reader.shape):
-        image = reader.read(place, slice(top, top + WINDOW), slice(left, left + WINDOW))
-        known = image[np.isfinite(image)] if image.dtype.kind == "f" else image
-        finite = finite or known.size > 0
-        if not known.size or known.min() == known.max():
-            continue
-        courses += [Course.of(fold, (top, left)) for fold in detect_folds(image, **options)]
-    if not finite:
+        part = (slice(top, top + WINDOW), slice(left, left + WINDOW))
+        for z, image in zip(slices, reader.read(slices[0], slices[-1], *part), strict=True):
+            known = image[np.isfinite(image)] if image.dtype.kind == "f" else image
+            if not known.size:
+                continue
+            finite.add(z)
+            if known.min() == known.max():
+                continue
+            courses[z] += [Course.of(fold, (top, left)) for fold in detect_folds(image, **options)]
+    if len(finite) < len(slices):
         raise InputError("The image holds no finite value: it is NaN or infinite everywhere.")
+    return {z: _refined(stack, z, found, factor) for z, found in courses.items()}
+
+
+def _refined(stack: Stack, z: int, courses: list[Course], factor: int) -> list[Fold]:
+    """Return the folds that the lines found in the windows of a slice are."""
     lines = [course.scaled(factor) for course in joined(courses)]
-    found = [refined(held, place, line, factor) for line in lines]
+    found = [refined(stack, z, line, factor) for line in lines]
     return sorted(
         (fold for fold in found if fold is not None),
         key=lambda fold: (-(fold.score or 0.0), -fold.length),
