@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,3 +118,27 @@ def test_options_that_do_not_fit(
     assert "is no zarr" in tiff.err
     both = ("--workers", "2", "--scheduler", "tcp://127.0.0.1:1")
     assert "give only one" in command(*arguments, "-o", tmp_path / "out.zarr", *both).err
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")])
+def test_ctrl_c_leaves_what_can_be_gone_on_with(
+    volume: tuple[Path, Path], tmp_path: Path, workers: tuple[str, ...], command: Command
+) -> None:
+    out = tmp_path / "out.zarr"
+    arguments = ["restore", volume[0], "--folds", volume[1], "-o", out, "--slices", "1,5"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "sff_napari", *map(str, arguments), *workers, "--device", "cpu"],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        todo = tmp_path / "out.zarr.part" / "sff_napari" / "work" / "todo.json"
+        while not todo.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr is not None
+        told = process.stderr.read()
+        assert process.wait(60) == 130
+    assert "run the same command again" in told
+    assert "Traceback" not in told
+    assert not out.exists()
+    assert command(*arguments, "--device", "cpu").code == 0

@@ -173,7 +173,7 @@ def stored(draw: Any) -> dict[str, Any]:
 
 
 @given(stored())
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_storage_round_trips(
     tmp_path_factory: pytest.TempPathFactory, how: dict[str, Any]
 ) -> None:

@@ -21,7 +21,7 @@ from tests.volumes.conftest import Folds, damaged_volume, tree, write_ome
 from sff_napari.stacks import write_folds
 from sff_napari.volumes.verify import verify_volume
 
-KILLS = int(os.environ.get("SFF_NAPARI_KILLS", "16"))
+KILLS = int(os.environ.get("SFF_NAPARI_KILLS", "12"))
 SCENES = ("copy", "overlay", "import", "extend", "revert")
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

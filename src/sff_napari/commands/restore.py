@@ -126,7 +126,7 @@ def command(
     Ctrl-C.
     """
     from sff_napari.devices import choose_device
-    from sff_napari.errors import InputError
+    from sff_napari.errors import Cancelled, InputError
     from sff_napari.stacks import check_output, open_stack, read_folds
 
     choose_device(device)
@@ -170,6 +170,10 @@ def command(
                     pool=pool,
                     progress=progress,
                 )
+            except KeyboardInterrupt:
+                raise Cancelled(
+                    f"Interrupted; run the same command again to go on, or remove {out}.part."
+                ) from None
             finally:
                 pool.close()
     if volume:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
@@ -112,16 +114,17 @@ class Cluster:
             # page by page, which takes more than twice as long.
             eager = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
             with dask.config.set({eager: None}):
+                with _deaf_to_ctrl_c():
                 self._cluster = LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    # For nobody but this machine, and on any free port.
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    memory_limit=0,
-                    silence_logs=50,
-                )
+                        n_workers=workers,
+                        threads_per_worker=1,
+                        processes=True,
+                        # For nobody but this machine, and on any free port.
+                        host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0",
+                        memory_limit=0,
+                        silence_logs=50,
+                    )
         try:
             self._client = Client(scheduler or self._cluster, timeout=30)
         except (OSError, ValueError) as error:
@@ -173,6 +176,19 @@ class Cluster:
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let processes that are started in the block leave Ctrl-C to this one, which ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _lost(error: BaseException) -> str:
