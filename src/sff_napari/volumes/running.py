@@ -113,18 +113,17 @@ class Cluster:
             # Dask has its workers hand memory back at once; large arrays are then made anew
             # page by page, which takes more than twice as long.
             eager = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
-            with dask.config.set({eager: None}):
-                with _deaf_to_ctrl_c():
+            with dask.config.set({eager: None}), _deaf_to_ctrl_c():
                 self._cluster = LocalCluster(
-                        n_workers=workers,
-                        threads_per_worker=1,
-                        processes=True,
-                        # For nobody but this machine, and on any free port.
-                        host="127.0.0.1",
-                        dashboard_address="127.0.0.1:0",
-                        memory_limit=0,
-                        silence_logs=50,
-                    )
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    # For nobody but this machine, and on any free port.
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    memory_limit=0,
+                    silence_logs=50,
+                )
         try:
             self._client = Client(scheduler or self._cluster, timeout=30)
         except (OSError, ValueError) as error:
