@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -132,22 +133,62 @@ def drift_field(here: Features, there: Features, reach: float = 16.0) -> DriftFi
     DriftField
         `here` at x shows what `there` shows at ``x + field(x)``.
     """
+    shifts = window_shifts(here, [there], reach)
+    if shifts is None:
+        return DriftField.still(here.values.device)
+    return DriftField(_blur3(shifts.values), shifts.first, shifts.step)
+
+
+@dataclass(frozen=True)
+class WindowShifts:
+    """How far each window of a slice lies off others.
+
+    Parameters
+    ----------
+    values : Tensor, (2, rows, columns)
+        (dy, dx) in px.
+    weight : Tensor, (rows, columns)
+        Share of the window that could be compared.
+    first, step : float
+        Pixel coordinate of the centre of the first window, in y and x, and the spacing.
+    """
+
+    values: Tensor
+    weight: Tensor
+    first: float
+    step: float
+
+
+def window_shifts(here: Features, others: Sequence[Features], reach: float) -> WindowShifts | None:
+    """Return where the windows of a slice are found in others, None if it is too small.
+
+    Parameters
+    ----------
+    here : Features
+        The slice; what is not known does not count.
+    others : sequence of Features
+        On the same grid; their mean score counts.
+    reach : float
+        Largest shift in each direction, px.
+    """
     pool = here.pool
     window, stride = max(_WINDOW // pool, 2), max(_STRIDE // pool, 1)
     if min(here.values.shape) < 2 * window:
-        return DriftField.still(here.values.device)
+        return None
     steps = max(1, round(reach / pool))
-    scores, weight = shift_scores(here.values, here.known, there, steps, window, stride)
+    compared = [shift_scores(here.values, here.known, one, steps, window, stride) for one in others]
+    weight = compared[0][1]
+    scores = torch.stack([one for one, _ in compared]).mean(0)
     side = 2 * steps + 1
     flat = (scores * weight[..., None, None]).reshape(*weight.shape, side * side).movedim(-1, 0)
-    smooth = _blur3(flat)
+    smooth = _blur3(flat) / _blur3(weight[None]).clamp_min(1e-3)
     # A soft maximum: the mean shift under scores raised to a high power.
-    share = torch.softmax(40 * smooth / weight.mean().clamp_min(1e-3), dim=0)
+    share = torch.softmax(40 * smooth, dim=0)
     offsets = torch.arange(-steps, steps + 1, device=flat.device, dtype=flat.dtype) * pool
     dy = (share * offsets.repeat_interleave(side)[:, None, None]).sum(0)
     dx = (share * offsets.repeat(side)[:, None, None]).sum(0)
     first = (window - 1) / 2 * pool + (pool - 1) / 2
-    return DriftField(_blur3(torch.stack([dy, dx])), first, float(stride * pool))
+    return WindowShifts(torch.stack([dy, dx]), weight, first, float(stride * pool))
 
 
 def _blur3(planes: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sff_napari.folds import Curve
 from sff_napari.progress import Reporter
-from sff_napari.warp import sample
+from sff_napari.warp import sample, warp
 
 _CONTRAST_REACH = 24.0
 """Radius, in pixels, over which brightness and contrast are normalised away."""
@@ -71,6 +71,15 @@ class Features:
         values = ((grey - mean) / (spread + 0.02)).clamp(-3, 3)
         seen = weight > 0.5
         return cls((values * seen)[0, 0], seen.to(image.dtype)[0, 0], pool)
+
+    def moved(self, offset: Tensor) -> Features:
+        """Return the features read at ``x + offset(x)``; `offset` (2, Y / pool, X / pool) in px."""
+        if not bool(offset.any()):
+            return self
+        offset = offset[None] / self.pool
+        values = warp(self.values[None, None], offset, "bicubic", "zeros")[0, 0]
+        seen = (warp(self.known[None, None], offset, "bilinear", "zeros")[0, 0] > 0.9).to(values)
+        return Features(values * seen, seen, self.pool)
 
     def stacked(self) -> Tensor:
         """Return values and known as one tensor (1, 2, Y / pool, X / pool)."""

@@ -10,7 +10,7 @@ undone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -69,11 +69,14 @@ class Refined:
         The unfolded slice at x shows what the neighbours show at ``x + drift(x)``.
     score : float
         Summed correlation reached, less what the drift costs.
+    cost : float
+        What the drift costs: more, the less usual it is.
     """
 
     fits: tuple[SideFit, SideFit]
     drift: SliceDrift
     score: float = 0.0
+    cost: float = 0.0
 
 
 @dataclass
@@ -154,14 +157,15 @@ def refine(
         before = displacement()
     sign = torch.where(windows.positive, 1.0, -1.0)
     rows, columns = windows.cosines
-    score = torch.zeros(())
+    score = cost = torch.zeros(())
     for _ in range(stage.steps):
         if reporter is not None:
             reporter.check()
         push = sign * (displacement() - before) * windows.normal
-        field = torch.einsum("cij,ni,nj->cn", usual * spread, rows, columns)
+        field = torch.einsum("cij,ni,nj->cn", usual * spread - drift.weights, rows, columns)
         alike = read_scores(windows.scores, *((push + field) / pool)) * windows.weight
-        score = alike.sum() - usual.square().sum() / (2 * _EVIDENCE)
+        cost = usual.square().sum() / (2 * _EVIDENCE)
+        score = alike.sum() - cost
         loss = -score
         for gap, decay in zip(gaps, decays, strict=True):
             bend = gap[2:] - 2 * gap[1:-1] + gap[:-2]
@@ -179,8 +183,8 @@ def refine(
         SideFit(gap.detach(), decay.detach(), tail.detach(), float(score.detach()) / 2)
         for gap, decay, tail in zip(gaps, decays, tails, strict=True)
     ]
-    found = SliceDrift(drift.shape, (usual * spread).detach())
-    return Refined((better[0], better[1]), found, float(score.detach()))
+    found = replace(drift, weights=(usual * spread).detach())
+    return Refined((better[0], better[1]), found, float(score.detach()), float(cost.detach()))
 
 
 def _share_gradients(gaps: list[Tensor], decays: list[Tensor]) -> None:
@@ -208,10 +212,14 @@ def _compare(
     if min(values.shape) < window:
         return None
     every, weight = [], None
+    first = (pool - 1) / 2
+    # Shifts are counted from where the slice is thought to lie, which may be far off.
+    offset = start.drift.on_grid((values.shape[0], values.shape[1]), (first, first), float(pool))
     for neighbour in neighbours:
         if reporter is not None:
             reporter.check()
-        scores, weight = shift_scores(values, known, neighbour, stage.reach, window, stride)
+        there = neighbour.moved(offset)
+        scores, weight = shift_scores(values, known, there, stage.reach, window, stride)
         every.append(scores)
     if weight is None:
         return None
