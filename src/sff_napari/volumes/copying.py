@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,18 @@ def keys_below(job: Job) -> Iterator[str]:
             if not key.startswith(f"{RECORDS}/") and path.is_file():
                 yield key
     elif source is not None:
-        yield from (key for key in keys_of(source) if not key.startswith(f"{RECORDS}/"))
+        keys: Iterable[str] = ()
+        with suppress(Exception):  # web servers cannot list a folder, or list nothing
+            keys = keys_of(source)
+        # Then every chunk is asked for that there can be.
+        keys = keys or _possible_keys(job)
+        yield from (key for key in keys if not key.startswith(f"{RECORDS}/"))
+
+
+def _possible_keys(job: Job) -> Iterator[str]:
+    for level in job.layout.levels:
+        everywhere = tuple(slice(0, n) for n in level.cells.shape)
+        yield from (level.cells.key(place) for place in level.cells.touching(everywhere))
 
 
 def batches(items: Iterable[Any], size: int = _FILES) -> Iterator[list[Any]]:

@@ -7,9 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
 from sff_napari.errors import InputError
@@ -21,6 +22,8 @@ WINDOW = 3
 """Tasks handed to a cluster at a time, for each of its workers."""
 _RETRIES = 3
 _BATCH = 512
+_PIECE_BYTES = 3 << 29
+"""Memory that restoring one piece of the usual size needs at most."""
 
 Done = Callable[[Task, dict[str, Any]], None]
 
@@ -45,17 +48,27 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
+def _free_memory() -> int:
+    """Return how many bytes programs can still use; more than enough where it is not known."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 1 << 50
+
+
 class Threads:
     """Threads of this process, by dask's own scheduler.
 
     Parameters
     ----------
     size : int, optional
-        How many; one for each processor where not given.
+        How many; where not given one for each processor, and no more than the
+        memory that is free is enough for.
     """
 
     def __init__(self, size: int | None = None) -> None:
-        self.size = size or processors()
+        self.size = size or min(processors(), max(1, _free_memory() // _PIECE_BYTES))
 
     def run(self, root: str, origin: Mapping[str, Any], tasks: Iterable[Task], done: Done) -> None:
         """Do all tasks; see `Pool`."""
