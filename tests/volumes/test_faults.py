@@ -219,3 +219,17 @@ def test_a_lost_worker_is_survived(
     assert killed
     assert summary.complete, summary.outcome
     assert tree(tmp_path / "out.zarr") == tree(tmp_path / "calm.zarr")
+
+
+def test_a_cluster_that_is_there_already(
+    source: Path, folds: Folds, tmp_path: Path, cluster: Cluster
+) -> None:
+    joined = Cluster(scheduler=cluster.address)
+    try:
+        run(source, folds, tmp_path / "a.zarr", pool=joined)
+    finally:
+        joined.close()
+    run(source, folds, tmp_path / "b.zarr")
+    assert tree(tmp_path / "a.zarr") == tree(tmp_path / "b.zarr")
+    # It is only left, not ended.
+    assert len(cluster.processes()) == 2

@@ -179,6 +179,11 @@ class Cluster:
             self._client.cancel(list(running))
             raise
 
+    @property
+    def address(self) -> str:
+        """Address of the scheduler."""
+        return str(self._client.scheduler.address)
+
     def processes(self) -> list[int]:
         """Return the process ids of the workers."""
         return list(self._client.run(os.getpid).values())
