@@ -148,15 +148,16 @@ def test_a_corrupt_coarse_chunk_stays_as_it_was(thin: Path, folds: Folds, tmp_pa
 def test_cancelling_keeps_what_was_done(source: Path, folds: Folds, tmp_path: Path) -> None:
     out = tmp_path / "out.zarr"
     run(source, folds, tmp_path / "calm.zarr")
-    calls = 0
-
-    def cancelled() -> bool:
-        nonlocal calls
-        calls += 1
-        return calls > 6
+    seen: list[str] = []
 
     with pytest.raises(Cancelled):
-        run(source, folds, out, cancelled=cancelled)
+        run(
+            source,
+            folds,
+            out,
+            progress=lambda _, text: seen.append(text),
+            cancelled=lambda: any(text.startswith("writing chunks: 1 ") for text in seen),
+        )
     assert not out.exists()
     assert list((tmp_path / "out.zarr.part/sff_napari/work/patches").iterdir())
     assert run(source, folds, out).complete
