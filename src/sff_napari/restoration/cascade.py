@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +19,8 @@ from sff_napari.folds import Fold
 from sff_napari.networks import weights
 from sff_napari.progress import Reporter
 from sff_napari.restoration import neighbours as neighbouring
-from sff_napari.restoration.fitting import fit_folds
+from sff_napari.restoration.confidence import FlowConfidence, filling_confidence
+from sff_napari.restoration.fitting import fit_folds, met_half_way
 from sff_napari.restoration.fusion import (
     HALO,
     Fuser,
@@ -34,6 +36,7 @@ from sff_napari.restoration.interpolation import (
     motion,
     mutual_drift,
 )
+from sff_napari.restoration.matching import Features
 from sff_napari.restoration.methods import Methods
 from sff_napari.restoration.neighbours import Neighbour
 from sff_napari.restoration.network_unfolding import NetworkUnfolding, NoUnfolding
@@ -42,6 +45,8 @@ from sff_napari.restoration.tiles import grown, tiles
 from sff_napari.restoration.unfolding import LawUnfolding, clearance
 from sff_napari.warp import sample
 
+CONFIDENCE_STEP = 8
+"""Pixels between places at which the confidence is worked out."""
 _FAR = 60.0
 """Pixels from the line beyond which brightness is compared with the neighbours."""
 
@@ -264,6 +269,30 @@ class Cascade:
             cut(synthesised),
             cut(changed),
         )
+
+    def confidence(self) -> Tensor | None:
+        """Return how sure each pixel is on a coarse grid, None for methods that cannot tell.
+
+        Returns
+        -------
+        Tensor, (2, rows, columns) or None
+            Chance that the flow is within 1 px of the true one; correlation that
+            made-up tissue should have with the true tissue.  Every
+            `CONFIDENCE_STEP` px, the first in the middle of such a square.
+        """
+        if not isinstance(self.unfolding, LawUnfolding):
+            return None
+        step = CONFIDENCE_STEP
+        grid = (-(-self.shape[0] // step), -(-self.shape[1] // step))
+        sure = FlowConfidence(self.unfolding.fitted, self.shape).on_grid(
+            grid, ((step - 1) / 2, (step - 1) / 2), float(step)
+        )
+        around = [Features.of(one.image, one.known, 4) for one in self.neighbours]
+        if self.mutual is not None:
+            around = met_half_way(around, self.mutual)
+        filling = filling_confidence(around)[None, None]
+        filling = F.interpolate(filling, size=grid, mode="bilinear", align_corners=False)
+        return torch.stack([sure, filling[0, 0]])
 
     def report(self) -> dict[str, Any]:
         """Return what was chosen and found, in plain JSON types."""

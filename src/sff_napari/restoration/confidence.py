@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sff_napari.folds.curve import grid_points
 from sff_napari.restoration.law_parameters import LawParameters
+from sff_napari.restoration.matching import Features, gaussian
 from sff_napari.restoration.slice_drift import SliceDrift
 from sff_napari.restoration.unfolding import FittedFold
 
@@ -26,10 +27,16 @@ _FINEST = 12.0
 """Half waves per 1024 px up to which drift disturbs the fit."""
 _NOISE = 1.0
 """Error of one observed displacement, px."""
+_DOUBT = 0.15
+"""A simple law is not always the truth where it was chosen."""
 _FLOOR = 0.1
 """Error of the flow, px, that no fit is without."""
-_SCALE = 1.0
-"""What the spreads are multiplied by, so that they are right on simulated folds."""
+_USUAL_FILLING = 0.5
+_LOCAL = 24.0
+"""Radius, px, over which neighbours are compared."""
+SIMPLE, FLEXIBLE = 1.2, 3.6
+"""What the variances of the two kinds of law are multiplied by, so that they are right on simulated
+folds: the search errs beyond what its linear picture says, more so with many parameters."""
 
 
 class FlowConfidence:
@@ -41,29 +48,40 @@ class FlowConfidence:
         The folds of the slice.
     shape : (height, width)
         Of the slice, px.
+    doubt : float
+        How much of the variance of a flexible law counts where the paper's simple
+        one was chosen.
     """
 
     def __init__(
         self,
         fitted: Sequence[FittedFold],
         shape: tuple[int, int],
+        doubt: float = _DOUBT,
     ) -> None:
-        self._folds = [(LawParameters(one), one) for one in fitted]
-        self._covariances = [self._covariance(*pair, shape) for pair in self._folds]
+        self._device = fitted[0].curve.device
+        self._parts: list[tuple[float, LawParameters, FittedFold, Tensor]] = []
+        for one in fitted:
+            flexible = FLEXIBLE if not one.uniform else SIMPLE * doubt
+            models = ((flexible, False), *([(SIMPLE, True)] if one.uniform else []))
+            for weight, uniform in models:
+                parameters = LawParameters(one, uniform)
+                covariance = self._covariance(parameters, one, shape)
+                self._parts.append((weight, parameters, one, covariance))
 
     def spread(
         self, shape: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0), step: float = 1.0
     ) -> Tensor:
         """Return the standard error (height, width) of the flow on a grid, in px."""
-        points = grid_points(shape, origin, step, self._folds[0][1].curve.device)
+        points = grid_points(shape, origin, step, self._device)
         places = points.reshape(2, -1)
         variance = torch.zeros(places.shape[1], device=places.device)
-        for (parameters, one), covariance in zip(self._folds, self._covariances, strict=True):
+        for weight, parameters, one, covariance in self._parts:
             jacobian, _, decay = parameters.jacobian(one, places)
             # An error of the displacement counts for more where the tissue was stretched.
             own = ((jacobian @ covariance) * jacobian).sum(1).clamp_min(0)
-            variance = variance + own / (1 - decay.clamp(max=0.5)).square()
-        return _SCALE * (variance + _FLOOR**2 * (variance > 1e-6)).sqrt().reshape(shape)
+            variance = variance + weight * own / (1 - decay.clamp(max=0.5)).square()
+        return (variance + _FLOOR**2 * (variance > 1e-6)).sqrt().reshape(shape)
 
     def on_grid(
         self, shape: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0), step: float = 1.0
@@ -91,3 +109,31 @@ class FlowConfidence:
         )
         known = jacobian.T @ torch.linalg.solve(error, jacobian)
         return torch.linalg.inv(known + parameters.precision()).to(torch.float32)
+
+
+def filling_confidence(neighbours: Sequence[Features]) -> Tensor:
+    """Return how well tissue made up from the neighbours should correlate with the true tissue.
+
+    What two neighbours share, the slice between them shares with both; with a
+    single neighbour nothing is known and a usual value stands everywhere.
+
+    Parameters
+    ----------
+    neighbours : sequence of Features
+        One or two, moved to where the slice lies.
+
+    Returns
+    -------
+    Tensor, (Y / pool, X / pool)
+        In [0, 1].
+    """
+    if len(neighbours) < 2:
+        return torch.full_like(neighbours[0].values, _USUAL_FILLING)
+    first, second = neighbours
+    known = first.known * second.known
+    pairs = torch.stack([first.values * second.values, first.values**2, second.values**2])
+    local = gaussian((pairs * known)[:, None], _LOCAL / first.pool)[:, 0]
+    alike = (local[0] / (local[1] * local[2]).clamp_min(1e-6).sqrt()).clamp(0, 1)
+    # The correlation of neighbours two slices apart is taken as the square of that of adjacent
+    # ones, and the mean of two is better than either.
+    return (2 * alike / (1 + alike)).sqrt()

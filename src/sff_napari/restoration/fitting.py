@@ -65,7 +65,7 @@ def fit_folds(
     here = {pool: Features.of(damaged, known, pool) for pool in pools}
     there = {pool: [Features.of(*one, pool) for one in neighbours] for pool in pools}
     if mutual is not None and len(neighbours) == 2:
-        there = {pool: _met_half_way(pair, mutual) for pool, pair in there.items()}
+        there = {pool: met_half_way(pair, mutual) for pool, pair in there.items()}
     reporter(0.15, "Matching the neighbours")
     device = damaged.device
     still = SliceDrift.none(shape, device, level=drift_level(mutual))
@@ -203,7 +203,7 @@ def nearest_only(
     return result
 
 
-def _met_half_way(pair: Sequence[Features], mutual: DriftField) -> list[Features]:
+def met_half_way(pair: Sequence[Features], mutual: DriftField) -> list[Features]:
     """Return the features of two neighbours, each moved half way towards the other."""
     moved = []
     for one, sign in zip(pair, (-0.5, 0.5), strict=True):

@@ -28,18 +28,20 @@ class LawParameters:
     ----------
     one : FittedFold
         The fold.
+    uniform : bool, optional
+        Whether to take the law as the paper's; as it was fitted if not given.
     """
 
-    def __init__(self, one: FittedFold) -> None:
-        self.uniform = one.uniform
+    def __init__(self, one: FittedFold, uniform: bool | None = None) -> None:
+        self.uniform = one.uniform if uniform is None else uniform
         self.count = len(one.fits[0].gap)
         self.fits = one.fits
         self.gaps = [max(float(fit.gap.mean()), 2.0) for fit in one.fits]
         parts = []
-        for fit in one.fits[: 1 if one.uniform else 2]:
-            gap = fit.gap.mean()[None] if one.uniform else fit.gap
+        for fit in one.fits[: 1 if self.uniform else 2]:
+            gap = fit.gap.mean()[None] if self.uniform else fit.gap
             decay = fit.log_decay.mean()[None]
-            tail = fit.tail.new_empty(0) if one.uniform else fit.tail[None]
+            tail = fit.tail.new_empty(0) if self.uniform else fit.tail[None]
             parts += [gap, decay, tail]
         self.start = torch.cat(parts)
 

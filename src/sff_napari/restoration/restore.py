@@ -12,19 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sff_napari.arrays import GreyScale, as_slice, is_constant
 from sff_napari.detection import snap_fold
 from sff_napari.devices import choose_device, describe_device
 from sff_napari.errors import FoldError, InputError
 from sff_napari.folds import Fold
+from sff_napari.folds.curve import grid_points
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
-from sff_napari.restoration.cascade import Cascade
+from sff_napari.restoration.cascade import CONFIDENCE_STEP, Cascade
 from sff_napari.restoration.fusion import FUSIONS, Fusion
 from sff_napari.restoration.interpolation import INTERPOLATIONS, Interpolation
 from sff_napari.restoration.methods import UNFOLDINGS, Methods, Unfolding
 from sff_napari.restoration.prolong import prolonged
-from sff_napari.restoration.tiles import DEFAULT_TILE
+from sff_napari.restoration.tiles import DEFAULT_TILE, tiles
+from sff_napari.warp import sample
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +58,11 @@ class Restoration:
     report : dict
         Methods, device, the law found for each fold, what was done to the
         neighbours; plain JSON types.
+    confidence : ndarray, (Y, X) float16, or None
+        How sure each pixel is, in [0, 1]: 1 where the folds changed nothing; where
+        tissue was unfolded, the chance that the flow is within 1 px of the true
+        one; where it was made up, the correlation it should have with the true
+        tissue.  None for an unfolding that cannot tell.
     """
 
     restored: NDArray[Any]
@@ -63,6 +71,7 @@ class Restoration:
     flow: NDArray[np.float32]
     synthesised: NDArray[np.float32]
     report: dict[str, Any] = field(default_factory=dict)
+    confidence: NDArray[np.float16] | None = None
 
 
 def restore(
@@ -262,11 +271,32 @@ def _run(
         synthesised[rows, columns] = part.synthesised
         # Pixels the folds did not touch keep their very bits.
         restored[rows, columns][part.changed] = grey.from_unit(part.restored[part.changed])
+    sure = _confidence(cascade.confidence(), flow, synthesised, tile)
     reporter(1.0, "Done")
     report = cascade.report()
     report["device"] = describe_device(device)
     report["notes"] = notes
-    return Restoration(restored, reference, unfolded, flow, synthesised, report)
+    return Restoration(restored, reference, unfolded, flow, synthesised, report, sure)
+
+
+def _confidence(
+    coarse: Tensor | None, flow: NDArray[np.float32], synthesised: NDArray[np.float32], side: int
+) -> NDArray[np.float16] | None:
+    """Return the confidence of each pixel, tile by tile, from that on a coarse grid."""
+    if coarse is None:
+        return None
+    result = np.ones(synthesised.shape, dtype=np.float16)
+    first = (CONFIDENCE_STEP - 1) / 2
+    for rows, columns in tiles((flow.shape[1], flow.shape[2]), side):
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        points = grid_points(size, (float(rows.start), float(columns.start)), 1.0, coarse.device)
+        y, x = (points - first) / CONFIDENCE_STEP
+        sure, filling = sample(coarse[None], y[None], x[None], "bilinear")[0].cpu().numpy()
+        share = synthesised[rows, columns]
+        # NaN, without source, is no flow of zero.
+        still = (flow[:, rows, columns] == 0).all(axis=0)
+        result[rows, columns] = np.where(still, 1.0, sure) * (1 - share) + filling * share
+    return result
 
 
 __all__ = [

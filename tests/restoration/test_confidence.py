@@ -1,0 +1,59 @@
+"""The confidence map: where it is sure, where not, and that it is not sure too often."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sff_napari as sff
+from sff_napari.simulation import neuropil
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    results = []
+    for seed in (5, 7):
+        stack = neuropil((3, 384, 384), seed=seed)
+        fold = sff.Fold([(0, 170), (383, 215)], 7)
+        sim = sff.simulate_fold(stack[1], fold, hidden_half_width=30, decay=0.04)
+        result = sff.restore(stack[0], sim.damaged, stack[2], sim.folds, device="cpu")
+        results.append((sim, result))
+    return results
+
+
+def test_a_chance_for_each_pixel(outcomes):
+    for _, result in outcomes:
+        sure = result.confidence
+        assert sure.shape == result.restored.shape
+        assert sure.dtype == np.float16
+        assert float(sure.min()) >= 0
+        assert float(sure.max()) <= 1
+
+
+def test_what_the_fold_did_not_change_is_sure(outcomes):
+    for _, result in outcomes:
+        untouched = (result.flow == 0).all(axis=0) & (result.synthesised == 0)
+        assert (result.confidence[untouched] == 1).all()
+
+
+def test_made_up_tissue_is_less_sure_than_what_was_seen(outcomes):
+    for _, result in outcomes:
+        made_up = result.synthesised == 1
+        assert result.confidence[made_up].max() < 0.95
+
+
+def test_it_does_not_claim_much_more_than_is_true(outcomes):
+    said, right = [], []
+    for sim, result in outcomes:
+        seen = np.isfinite(result.flow).all(0) & ~sim.corrupted & (result.flow != 0).any(0)
+        error = np.hypot(*(result.flow - sim.flow)[:, seen])
+        said.append(result.confidence[seen].astype(float))
+        right.append(error <= 1)
+    assert np.mean(np.concatenate(said)) < np.mean(np.concatenate(right)) + 0.25
+
+
+def test_methods_that_cannot_tell_say_nothing(outcomes):
+    stack = neuropil((3, 256, 256), seed=1)
+    fold = sff.Fold([(0, 120), (255, 140)], 6)
+    result = sff.restore(stack[0], stack[1], stack[2], [fold], unfolding="none", device="cpu")
+    assert result.confidence is None
