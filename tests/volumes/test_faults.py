@@ -16,7 +16,7 @@ from tests.volumes.conftest import Folds, run, tree, write_ome
 from sff_napari.errors import Cancelled, StackError
 from sff_napari.stacks import open_stack
 from sff_napari.volumes import files
-from sff_napari.volumes.running import Cluster
+from sff_napari.volumes.running import Cluster, Threads
 from sff_napari.volumes.verify import verify_volume
 
 
@@ -197,7 +197,7 @@ def test_threads_and_worker_processes_give_the_same_bytes(
     from sff_napari.volumes.settings import Settings
 
     whole = Settings()
-    run(source, folds, tmp_path / "a.zarr", settings=whole)
+    run(source, folds, tmp_path / "a.zarr", settings=whole, pool=Threads(2))
     run(source, folds, tmp_path / "b.zarr", settings=whole, pool=cluster)
     assert cluster.size == 2
     assert tree(tmp_path / "a.zarr") == tree(tmp_path / "b.zarr")

@@ -72,14 +72,14 @@ def _distance(line: np.ndarray, point: np.ndarray) -> float:
     return float(np.hypot(*(line[:-1] + along[:, None] * step - point).T).min())
 
 
-@pytest.mark.parametrize("tail", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("tail", [0.0, 0.8])
 def test_all_pieces_unfold_by_the_same_law(tail: float) -> None:
-    shape, tile = (1900, 1300), 600
-    fold = Fold([(-20, 300), (600, 360), (1200, 250), (1950, 420)], 5, source="simulated")
+    shape, tile = (1300, 1000), 500
+    fold = Fold([(-20, 250), (450, 300), (900, 210), (1350, 330)], 5, source="simulated")
     curve = Curve.of(fold).smoothed()
     knots = torch.linspace(0, curve.length, 5)
     gap = torch.tensor([[14.0, 20, 26, 30, 22], [18, 18, 24, 24, 30]])
-    law = FoldLaw(knots, torch.full((5,), 7.0), gap, gap / 400, torch.tensor([tail, tail]))
+    law = FoldLaw(knots, torch.full((5,), 7.0), gap, gap / 300, torch.tensor([tail, tail]))
     whole = FittedFold(fold, curve, law, None, SliceDrift.none(shape), False, 1.0)  # type: ignore[arg-type]
     flow, hidden = LawUnfolding([whole], 2.0).on_grid(shape)
     told = []
@@ -100,7 +100,7 @@ def test_all_pieces_unfold_by_the_same_law(tail: float) -> None:
             line = {"number": number, **_samples(seen_here, piece)}
             told.append({"piece": piece.to_dict(), "lines": [line]})
     joined = lines.join([fold], told, shape)
-    assert 400 < joined[0]["reach"] < 4000
+    assert 300 < joined[0]["reach"] < 4000
     reached = 0
     for piece in cut_all(shape, tile, 200):
         beside = lines.near(joined, piece)
