@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor
 from torch.func import jacfwd
@@ -16,6 +18,8 @@ _GAP = 40.0
 """Spread of the displacement next to the line, px."""
 _ANY_DECAY = 1.5
 """Spread of the logarithm of the decay of the paper's law."""
+_one_at_a_time = threading.Lock()
+"""Forward derivatives share a state of the process: two threads at once spoil each other's."""
 
 
 class LawParameters:
@@ -91,7 +95,8 @@ class LawParameters:
             ]
             return torch.where(positive, sides[1], sides[0])
 
-        jacobian = jacfwd(displacement)(self.start)
+        with _one_at_a_time:
+            jacobian = jacfwd(displacement)(self.start)
         # Beyond an end inside the slice the law fades, and so does its error.
         faded = (law.shift(here.along, here.distance) > 0) | (jacobian.abs().amax(1) > 0)
         decays = [torch.exp(side[1]) for side in self.sides(self.start)]
