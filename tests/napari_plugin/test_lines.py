@@ -180,6 +180,20 @@ def test_snap_moves_the_line_onto_the_fold(panel, draw, finish, true_fold):
     assert c.lines.records[uid].vertices == tuple(rough)
 
 
+def test_snap_says_that_it_found_nothing(panel, draw, finish, true_fold):
+    c = panel.controller
+    far = [(y, x + 70) for y, x in true_fold.vertices]
+    uid = draw(c, far)
+    said = []
+    c.status.connect(said.append)
+    c.snap()
+    finish(c)
+    assert c.lines.records[uid].vertices == tuple(far)
+    assert said[-1].startswith("Nothing to snap to")
+    c.undo()
+    assert not c.lines.records, "there was nothing to undo but the drawing"
+
+
 def test_removing_the_layer_keeps_the_lines(panel, draw):
     c = panel.controller
     draw(c, LINE)

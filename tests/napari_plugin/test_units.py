@@ -8,6 +8,8 @@ import struct
 import numpy as np
 import pytest
 
+import sff_napari
+from sff_napari.napari_plugin import tasks
 from sff_napari.napari_plugin.actions import ACTIONS, FLICKER_KEY, LIVE_KEY, napari_key
 from sff_napari.napari_plugin.flow_view import arrows, colours_of, legend, wheel
 from sff_napari.napari_plugin.history import LIMIT, History
@@ -15,6 +17,7 @@ from sff_napari.napari_plugin.side_view import cut_across, stacked
 from sff_napari.napari_plugin.state import FormState
 from sff_napari.napari_plugin.store import ResultStore, SliceResult
 from sff_napari.napari_plugin.weights_card import describe_weights
+from sff_napari.napari_plugin.workers import Channel
 from sff_napari.sessions import FoldRecord, SliceRecord
 
 
@@ -154,3 +157,18 @@ def test_weights_cards(tmp_path):
     assert "w.safetensors" in describe_weights(str(tmp_path))
     assert "no weights" in describe_weights(str(tmp_path.parent))
     assert describe_weights("")
+
+
+def test_a_failed_rehearsal_troubles_nobody(monkeypatch):
+    tried = []
+
+    def fail(*args, **kwargs):
+        tried.append(args)
+        raise ValueError("an unlucky slice")
+
+    monkeypatch.setattr(sff_napari, "restore", fail)
+    monkeypatch.setattr(tasks, "_rehearsed", [])
+    machine = tasks.warm_up(Channel())
+    assert tried
+    assert machine.devices
+    assert machine.description

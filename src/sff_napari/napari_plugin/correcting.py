@@ -73,10 +73,14 @@ class Correcting:
                 return
             now = self.lines.records
             fresh = [r for r in snapped if r.uid in now and now[r.uid].geometry == before[r.uid]]
-            self.lines.put(fresh)
-            self.status.emit(
-                "Snapped to the dark line." if fresh else "The line changed meanwhile."
-            )
+            moved = [r for r in fresh if r.geometry != before[r.uid]]
+            if moved:
+                self.lines.put(moved)
+                self.status.emit("Snapped to the dark line.")
+            elif fresh:
+                self.status.emit("Nothing to snap to: move the line nearer to the dark line.")
+            else:
+                self.status.emit("The line changed meanwhile.")
 
         job = self._run(lambda channel: snap_lines(read, index, records, channel))
         job.returned.connect(done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from numpy.typing import NDArray
 
-from sff_napari.errors import FoldError, InputError
+from sff_napari.errors import Cancelled, FoldError, InputError
 from sff_napari.evaluation.without_truth import NeighbourScores, score_without_truth
 from sff_napari.sessions.neighbours import Neighbours
 from sff_napari.sessions.records import FoldRecord, Index
@@ -24,6 +25,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Read = Callable[[Index], NDArray[Any]]
 _rehearsed: list[bool] = []
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,12 @@ def _rehearse(channel: Channel) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (3, 128, 128)).astype(np.uint8)
     noise[1, :, 60:68] = 0
     fold = Fold([(0.0, 64.0), (127.0, 64.0)], 4.0, source="detected")
-    restore(noise[0], noise[1], noise[2], fold, device="cpu", cancelled=channel.cancelled)
+    try:
+        restore(noise[0], noise[1], noise[2], fold, device="cpu", cancelled=channel.cancelled)
+    except Cancelled:
+        raise
+    except Exception:  # nobody asked for this restoration: it must not trouble the person
+        log.debug("The rehearsal failed.", exc_info=True)
 
 
 @politely
@@ -209,7 +216,8 @@ def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
     )
     arrays = {
         name: getattr(result, name)
-        for name in ("restored", "reference", "unfolded", "flow", "synthesised")
+        for name in ("restored", "reference", "unfolded", "flow", "synthesised", "confidence")
+        if getattr(result, name) is not None
     }
     report = getattr(result, "report", None)
     channel.progress(1.0, "Done")
