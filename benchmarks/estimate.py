@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", default="7062,155648,286720", help="Z,Y,X in px.")
     parser.add_argument("--folded", type=float, default=0.032, help="Share of folded slices.")
-    parser.add_argument("--detect", type=float, default=29, help="Mpx a core second searches.")
+    parser.add_argument("--detect", type=float, default=26, help="Mpx a core second searches.")
     parser.add_argument("--restore", type=float, default=0.28, help="Mpx a core second restores.")
     parser.add_argument("--gpu", type=float, help="Mpx a second that one GPU restores.")
     parser.add_argument("--cores", type=int, default=256, help="Of the cluster.")
