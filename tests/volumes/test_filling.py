@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from sff_napari.volumes.settings import Settings
 from tests.volumes.conftest import QUICK, run, tree, write_ome
 
 from sff_napari.folds import Fold
@@ -15,6 +14,7 @@ from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack
 from sff_napari.volumes.revert import revert_folds
 from sff_napari.volumes.running import Threads
+from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.verify import verify_volume
 
 
