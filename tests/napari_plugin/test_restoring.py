@@ -77,7 +77,7 @@ def test_detect_all_fills_the_queue_can_be_cancelled_and_goes_on(panel, until, f
 
 
 def test_restoring_makes_the_slice_better_and_nothing_else(
-    panel, draw, finish, true_fold, folded_stack
+    panel, draw, finish, until, true_fold, folded_stack
 ):
     restored, c = panel, panel.controller
     draw(c, true_fold.vertices)
@@ -95,6 +95,11 @@ def test_restoring_makes_the_slice_better_and_nothing_else(
     np.testing.assert_array_equal(layer.data[DAMAGED], result.arrays["restored"])
     assert layer.data.dtype == folded_stack.dtype
     assert layer.data.shape == folded_stack.shape
+    restored.options.layers["confidence"].setChecked(True)
+    until(lambda: "confidence" in restored.viewer.layers)
+    sure = np.asarray(restored.viewer.layers["confidence"].data[DAMAGED])
+    np.testing.assert_array_equal(sure, result.arrays["confidence"].astype(np.float32))
+    assert 0 <= sure.min() < 0.95 < sure.max() <= 1
     stack = restored.viewer.layers["stack"]
     for other in c.layers.overlays():
         np.testing.assert_allclose(other.scale, stack.scale)
@@ -173,6 +178,18 @@ def test_flicker_shows_the_damaged_slice_while_held(restored):
     assert layers["restored"].opacity == 1
     assert layers["folds"].opacity == 0.5
     assert layers["folds"].mode == "direct", "the tool in use stays in use"
+
+
+def test_a_repeating_key_does_not_make_the_picture_flash(restored, until):
+    layer = restored.viewer.layers["restored"]
+    seen = []
+    layer.events.opacity.connect(lambda _: seen.append(layer.opacity))
+    for _ in range(3):
+        restored.flicker.press()
+        restored.flicker.let_go()
+    assert seen == [0]
+    until(lambda: layer.opacity == 1)
+    assert seen == [0, 1]
 
 
 def test_side_view(restored, until):

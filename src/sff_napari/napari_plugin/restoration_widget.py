@@ -149,7 +149,7 @@ class RestorationWidget(QWidget):
         def hold(_: Any) -> Any:
             self.flicker.press()
             yield
-            self.flicker.release()
+            self.flicker.let_go()
 
         target.bind_key(napari_key(FLICKER_KEY), hold, overwrite=True)
         target.bind_key(napari_key(LIVE_KEY), lambda _: self.restore.live.toggle(), overwrite=True)
