@@ -92,7 +92,7 @@ class PatchedStack:
     def _plane(self, index: Index, inner: tuple[Any, ...]) -> NDArray[Any]:
         plane = self._look_up(index)
         if plane is not None:
-            return np.asarray(plane[inner])
+            return np.asarray(plane[inner], dtype=self.dtype)
         if self._base is not None:
             return np.asarray(self._base[(*index, *inner)])
         empty = np.broadcast_to(np.asarray(self._fill, self.dtype), self.shape[-self._inner :])

@@ -1,4 +1,4 @@
-"""Layers that show results: restored, flow, reference, unfolded, synthesised."""
+"""Layers that show results: restored, flow, reference, unfolded, synthesised, confidence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sff_napari.napari_plugin.source import ImageSource
 
 RESTORED = "restored"
-EXTRA = ("reference", "unfolded", "synthesised", "flow", "flow colours")
+EXTRA = ("reference", "unfolded", "confidence", "synthesised", "flow", "flow colours")
 MARK = "sff_napari_result"
 
 
@@ -189,6 +189,8 @@ class ResultLayers:
                 "blending": "additive",
                 "opacity": 0.5,
             }
+        elif name == "confidence":
+            look = {"colormap": "viridis", "contrast_limits": (0, 1), "opacity": 0.7}
         else:
             look = {
                 "colormap": source.layer.colormap,

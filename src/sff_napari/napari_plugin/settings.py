@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "show_flow_colours": False,
     "show_reference": False,
     "show_unfolded": False,
+    "show_confidence": False,
 }
 """Same keys and defaults as ``configurations.restoration`` in the manifest."""
 
@@ -30,6 +31,7 @@ LAYER_KEYS = {
     "flow colours": "show_flow_colours",
     "reference": "show_reference",
     "unfolded": "show_unfolded",
+    "confidence": "show_confidence",
 }
 
 
