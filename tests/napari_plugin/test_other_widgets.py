@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QScrollBar,
     QTableWidget,
+    QTextEdit,
 )
 
 from sff_napari.errors import InputError
@@ -63,6 +64,16 @@ def test_simulating_a_fold_gives_a_stack_with_known_truth(
     np.testing.assert_array_equal(made.metadata[TRUTH][(3,)], clean_stack[3])
     np.testing.assert_array_equal(layer.data, clean_stack)
     np.testing.assert_allclose(made.scale, layer.scale)
+
+
+def test_the_small_panel_leaves_room_to_the_large_one(make_napari_viewer, until):
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1200, 900)
+    large = QTextEdit()
+    viewer.window.add_dock_widget(large, area="right")
+    small = SimulateWidget(viewer)
+    viewer.window.add_dock_widget(small, area="right")
+    until(lambda: large.height() > small.height() > 100, 20)
 
 
 def test_simulating_needs_an_image(make_napari_viewer):

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
+    QDockWidget,
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
+    QMainWindow,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -62,7 +65,8 @@ class SimulateWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer = compat.real_viewer(napari_viewer)
         self._job: Job | None = None
-        inside = QWidget()
+        self._placed = False
+        self._inside = inside = QWidget()
         layout = QVBoxLayout(inside)
         layout.addWidget(
             wrapped(
@@ -110,6 +114,37 @@ class SimulateWidget(QWidget):
         self.draw.clicked.connect(lambda *_: self._draw("add_line"))
         self.path.clicked.connect(lambda *_: self._draw("add_polyline"))
         self.run.clicked.connect(lambda *_: self.fold_slice())
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802, the name is Qt's
+        """Leave the room below to the other panels, once the window is laid out."""
+        super().showEvent(event)
+        if not self._placed:
+            self._placed = True
+            QTimer.singleShot(0, self._take_little_room)
+
+    def _take_little_room(self) -> None:
+        dock: QWidget | None = self
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parentWidget()
+        window = None if dock is None else dock.parentWidget()
+        if isinstance(dock, QDockWidget) and isinstance(window, QMainWindow):
+            area = window.dockWidgetArea(dock)
+            others = [
+                other
+                for other in window.findChildren(QDockWidget)
+                if other is not dock
+                and other.isVisible()
+                and window.dockWidgetArea(other) == area
+                and other.x() == dock.x()
+            ]
+            if not others:
+                return
+            inside = self._inside
+            wanted = max(inside.heightForWidth(inside.width()), inside.sizeHint().height())
+            wanted += max(0, dock.height() - self.height())
+            rest = sum(other.height() for other in others) + dock.height() - wanted
+            sizes = [wanted, *[max(1, rest // len(others))] * len(others)]
+            window.resizeDocks([dock, *others], sizes, Qt.Orientation.Vertical)
 
     @staticmethod
     def _spin(low: float, high: float, value: float, tip: str, decimals: int = 1) -> QDoubleSpinBox:
