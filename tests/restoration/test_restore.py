@@ -258,3 +258,12 @@ def test_bad_folds_and_choices():
             sff.restore(GREY, GREY, GREY, [FOLD], **wrong)
     with pytest.raises(InputError, match="previous slice is missing"):
         sff.restore(None, GREY, GREY[::-1], [FOLD], interpolation="previous", unfolding="none")
+
+
+def test_a_small_slice_without_texture_is_restored_without_an_error():
+    noise = np.random.default_rng(0).integers(90, 160, (3, 128, 128), dtype=np.uint8)
+    damaged = noise[1].copy()
+    damaged[:, 58:68] = 5
+    fold = sff.Fold([(0, 63), (127, 63)], 5)
+    result = sff.restore(noise[0], damaged, noise[2], [fold], device="cpu")
+    assert result.restored[:, 60:66].mean() > 60

@@ -82,7 +82,7 @@ def fit_folds(
     # Again, each on the slice in which the others are undone already.
     for index, fold in enumerate(folds):
         others = [one for other, one in enumerate(fitted) if other != index]
-        chain = _chained(others, cover)
+        chain = chained(others, cover)
         moved = _carried(Curve.of(fold, device), fold, chain)
         undone = {pool: _undo(features, chain, shape) for pool, features in here.items()}
         again = _fit_one(
@@ -98,7 +98,7 @@ def fit_folds(
             again.uniform,
             again.score,
         )
-    return _chained(fitted, cover)
+    return chained(fitted, cover)
 
 
 def _fit_one(
@@ -222,7 +222,7 @@ def _undo(features: Features, chain: LawUnfolding, shape: tuple[int, int]) -> Fe
     return Features(both[0] * known, known, pool)
 
 
-def _chained(fitted: Sequence[FittedFold], cover: float) -> LawUnfolding:
+def chained(fitted: Sequence[FittedFold], cover: float) -> LawUnfolding:
     """Return the folds as a chain: each earlier line carried along as later ones are undone."""
     chain: list[FittedFold] = []
     for one in reversed(fitted):

@@ -74,6 +74,8 @@ def _step(
     if shifts is None:
         return None
     rows, columns = torch.nonzero(shifts.weight > 0.5).T
+    if len(rows) < _LEAST_WINDOWS:
+        return None
     thin = max(1, round(len(rows) / _MOST_WINDOWS))
     rows, columns = rows[::thin], columns[::thin]
     places = torch.stack([rows, columns]) * shifts.step + shifts.first

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sff_napari.folds import Curve, Fold, FoldLaw
-from sff_napari.restoration.fitting import _chained as chained
+from sff_napari.restoration.fitting import chained as chained
 from sff_napari.restoration.slice_drift import SliceDrift
 from sff_napari.restoration.unfolding import NEGLIGIBLE, FittedFold, LawUnfolding
 from sff_napari.volumes.pieces import Piece
