@@ -17,7 +17,7 @@ import torch
 
 from sff_napari.folds import Curve
 from sff_napari.folds.law import interpolate
-from sff_napari.restoration.confidence import FLEXIBLE, SIMPLE, FlowConfidence
+from sff_napari.restoration.confidence import FLEXIBLE, FLOORS, SIMPLE, FlowConfidence
 from sff_napari.restoration.lawfit import SideFit, spline_count, spline_matrix
 from sff_napari.restoration.slice_drift import SliceDrift
 from sff_napari.restoration.unfolding import FittedFold
@@ -57,8 +57,10 @@ def main() -> None:
             grid = (given.size // 16, given.size // 16)
             spread = FlowConfidence([one], shape, doubt=0.0).spread(grid, (7.5, 7.5), 16.0)
             # As the linear picture has it, without the allowance for errors of the search.
-            factor = SIMPLE if kind == "straight" else FLEXIBLE
-            errors.append(float(spread.mean()) * math.sqrt(2 / math.pi / factor))
+            simple = kind == "straight"
+            factor, floor = (SIMPLE, FLOORS[0]) if simple else (FLEXIBLE, FLOORS[1])
+            plain = ((spread.square() - floor**2).clamp_min(0) / factor).sqrt()
+            errors.append(float(plain.mean()) * math.sqrt(2 / math.pi))
         print(
             f"{kind}: expected error of the flow {np.mean(errors):.2f} px "
             f"(median {np.median(errors):.2f}, largest {max(errors):.2f}) over {given.folds} folds"

@@ -29,12 +29,12 @@ _NOISE = 1.0
 """Error of one observed displacement, px."""
 _DOUBT = 0.15
 """A simple law is not always the truth where it was chosen."""
-_FLOOR = 0.1
-"""Error of the flow, px, that no fit is without."""
+FLOORS = (0.3, 0.8)
+"""Error of the flow, px, that no fit of a simple or of a flexible law is without."""
 _USUAL_FILLING = 0.5
 _LOCAL = 24.0
 """Radius, px, over which neighbours are compared."""
-SIMPLE, FLEXIBLE = 1.2, 3.6
+SIMPLE, FLEXIBLE = 1.0, 2.0
 """What the variances of the two kinds of law are multiplied by, so that they are right on simulated
 folds: the search errs beyond what its linear picture says, more so with many parameters."""
 
@@ -60,6 +60,7 @@ class FlowConfidence:
         doubt: float = _DOUBT,
     ) -> None:
         self._device = fitted[0].curve.device
+        self._floor = FLOORS[0] if all(one.uniform for one in fitted) else FLOORS[1]
         self._parts: list[tuple[float, LawParameters, FittedFold, Tensor]] = []
         for one in fitted:
             flexible = FLEXIBLE if not one.uniform else SIMPLE * doubt
@@ -81,7 +82,7 @@ class FlowConfidence:
             # An error of the displacement counts for more where the tissue was stretched.
             own = ((jacobian @ covariance) * jacobian).sum(1).clamp_min(0)
             variance = variance + weight * own / (1 - decay.clamp(max=0.5)).square()
-        return (variance + _FLOOR**2 * (variance > 1e-6)).sqrt().reshape(shape)
+        return (variance + self._floor**2 * (variance > 1e-6)).sqrt().reshape(shape)
 
     def on_grid(
         self, shape: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0), step: float = 1.0
