@@ -225,7 +225,9 @@ class FoldLaw:
         if bool((tail > 0).any()):
             s = linear
             # Convex and increasing, so Newton converges from anywhere; mostly in five rounds.
-            enough = 1e-4 if s.dtype == torch.float32 else 1e-10
+            # Far from the line numbers are coarser than what is enough near it.
+            coarse = 4 * torch.finfo(s.dtype).eps * float(target.max()) if s.numel() else 0.0
+            enough = max(1e-4 if s.dtype == torch.float32 else 1e-10, coarse)
             for _ in range(40):
                 value = s + _fall(gap, decay, tail, s) - target
                 slope = 1 - decay * _fall_slope(gap, decay, tail, s)

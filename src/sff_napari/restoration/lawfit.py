@@ -143,7 +143,7 @@ def fit_side(side: SideScores, length: float) -> SideFit:
 def fit_uniform(sides: tuple[SideScores, SideScores], length: float) -> tuple[SideFit, SideFit]:
     """Return the best law that is the same everywhere: the paper's, one gap and one decay."""
     first = sides[0].scores
-    gaps = torch.arange(0, int(LARGEST_GAP), 0.5, dtype=first.dtype, device=first.device)
+    gaps = torch.arange(0, int(LARGEST_GAP), dtype=first.dtype, device=first.device)
     best = (-math.inf, 0.0, 0.0)
     for decay in np.geomspace(1e-4, 0.1, 28):
         tables = [_score_table(side, gaps, float(decay), _LEAST_TAIL).sum(0) for side in sides]

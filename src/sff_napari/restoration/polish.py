@@ -23,9 +23,9 @@ from sff_napari.restoration.refine import unfolded_features
 from sff_napari.restoration.slice_drift import SliceDrift
 from sff_napari.restoration.unfolding import FittedFold
 
-_REACH = 20.0
+_REACH = 16.0
 """Largest shift of a window that is looked for, px."""
-_ROUNDS = 3
+_ROUNDS = 2
 _FINEST = 12.0
 """Half waves per 1024 px up to which the drift is taken as correlated."""
 _LEVEL = 1.5
