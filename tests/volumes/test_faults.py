@@ -159,7 +159,7 @@ def test_cancelling_keeps_what_was_done(source: Path, folds: Folds, tmp_path: Pa
             cancelled=lambda: any(text.startswith("writing chunks: 1 ") for text in seen),
         )
     assert not out.exists()
-    assert list((tmp_path / "out.zarr.part/sff_napari/work/patches").iterdir())
+    assert list((tmp_path / "out.zarr.part" / "sff_napari" / "work" / "patches").iterdir())
     assert run(source, folds, out).complete
     assert tree(out) == tree(tmp_path / "calm.zarr")
 
