@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sff_napari.arrays import GreyScale, as_slice, is_constant
+from sff_napari.arrays import GreyScale, as_slice
 from sff_napari.devices import choose_device
 from sff_napari.errors import InputError
 from sff_napari.restoration import neighbours as neighbouring
@@ -57,13 +57,10 @@ def fill_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         return {"pixels": piece.pixels}
     part = slice(*piece.read_rows), slice(*piece.read_columns)
     missing = job.read_before(task["z"], *part)
-    around: dict[int, NDArray[Any]] = {}
-    for name in ("previous", "following"):
-        z = task[name]
-        if z is not None:
-            image = job.read_before(z, *part)
-            if not is_constant(image):
-                around[z] = as_slice(image, f"{name} slice")
+    around = {
+        int(task[name]): as_slice(image, f"{name} slice")
+        for name, image in job.neighbours_before(task, *part).items()
+    }
     torch.set_num_threads(1)
     if around:
         made, record = _between(task["z"], around, choose_device(task["device"]))

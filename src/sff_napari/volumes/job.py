@@ -14,6 +14,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import Store
 
+from sff_napari.arrays import is_constant
 from sff_napari.errors import StackError
 from sff_napari.stacks import Stack, open_stack
 from sff_napari.stacks.layers import MISSING, FilesStore, LayeredStore
@@ -172,6 +173,21 @@ class Job:
         array = self.before(level.cells)
         read = level.axes.region_reader(lambda index: np.asarray(array[index]))
         return np.array(read(z, rows, columns), dtype=self.layout.dtype)
+
+    def neighbours_before(
+        self, task: Mapping[str, Any], rows: slice, columns: slice
+    ) -> dict[str, NDArray[Any]]:
+        """Return that part of a task's ``previous`` and ``following`` slices, as they were.
+
+        One that is not there, or shows nothing in this part, is left out.
+        """
+        found = {}
+        for name in ("previous", "following"):
+            if task[name] is not None:
+                image = self.read_before(task[name], rows, columns)
+                if not is_constant(image):
+                    found[name] = image
+        return found
 
     def bytes_before(self, number: int, place: Place) -> bytes | None:
         """Return what a cell of a level held; None if it was missing.

@@ -82,17 +82,12 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         return {"pixels": piece.pixels}
     part = slice(*piece.read_rows), slice(*piece.read_columns)
     damaged = job.read_before(task["z"], *part)
-    around: dict[str, NDArray[Any]] = {}
-    notes = []
-    for name in ("previous", "following"):
-        z = task[name]
-        if z is None:
-            continue
-        image = job.read_before(z, *part)
-        if is_constant(image):
-            notes.append(f"Slice {z} shows nothing here and was left out.")
-        else:
-            around[name] = image
+    around = job.neighbours_before(task, *part)
+    notes = [
+        f"Slice {task[name]} shows nothing here and was left out."
+        for name in ("previous", "following")
+        if task[name] is not None and name not in around
+    ]
     record: dict[str, Any]
     if is_constant(damaged) and not piece.alone:
         patch, record = _nothing(piece, damaged), {"empty": True}

@@ -68,13 +68,10 @@ def fit_window(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         return {"pixels": piece.pixels}
     part = slice(*piece.read_rows), slice(*piece.read_columns)
     damaged = job.read_before(task["z"], *part)
-    around: dict[str, NDArray[Any]] = {}
-    for name in ("previous", "following"):
-        z = task[name]
-        if z is not None:
-            image = job.read_before(z, *part)
-            if not is_constant(image):
-                around[name] = as_slice(image, f"{name} slice")
+    around = {
+        name: as_slice(image, f"{name} slice")
+        for name, image in job.neighbours_before(task, *part).items()
+    }
     found: dict[str, Any] = {"piece": piece.to_dict(), "lines": []}
     if not is_constant(damaged):
         if not around:
