@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
+import sff_napari
 from sff_napari.folds import Fold
+from sff_napari.restoration import Restoration
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack
 from sff_napari.stacks.ome import halved
@@ -21,6 +24,8 @@ from sff_napari.volumes.settings import Settings
 
 QUICK = Settings(interpolation="mean", unfolding="none", fusion="stitch")
 """Methods that take no time, where how well a slice is restored does not matter."""
+SURE = Settings(interpolation="mean", unfolding="law", fusion="stitch")
+"""The same with a confidence, where `sure_but_quick` stands in for the fit."""
 SIZE = (5, 160, 192)
 
 Folds = dict[int, list[Fold]]
@@ -96,6 +101,22 @@ def tree(root: Path, *, without: tuple[str, ...] = ("sff_napari/run.json",)) -> 
     """Return every file below a folder; the time of the run is left out."""
     files = {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
     return {name: data for name, data in sorted(files.items()) if name not in without}
+
+
+def sure_but_quick(*slices: Any, **options: Any) -> Restoration:
+    """Restore without a fit, and say of made-up pixels that they are half sure."""
+    made = sff_napari.restore(*slices, **{**options, "unfolding": "none"})
+    sure = (1 - 0.5 * (made.synthesised > 0)).astype(np.float16)
+    return replace(made, confidence=sure)
+
+
+@pytest.fixture
+def sure(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Return settings of runs that store a confidence and take no time."""
+    from sff_napari.volumes import restoring
+
+    monkeypatch.setattr(restoring, "restore", sure_but_quick)
+    return SURE
 
 
 @pytest.fixture(scope="session")

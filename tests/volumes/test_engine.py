@@ -20,6 +20,7 @@ from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack, write_stack
 from sff_napari.stacks.ome import halved
 from sff_napari.volumes.settings import Settings
+from sff_napari.volumes.verify import verify_volume
 
 
 def test_the_result_is_that_of_single_slices(source: Path, folds: Folds, tmp_path: Path) -> None:
@@ -41,6 +42,10 @@ def test_the_result_is_that_of_single_slices(source: Path, folds: Folds, tmp_pat
         assert np.allclose(flow, expected.flow, rtol=0, atol=1 / 256, equal_nan=True)
         label = np.asarray(group["labels/synthesised/0"][z])
         assert np.array_equal(label, expected.synthesised > 0)
+        assert expected.confidence is not None
+        sure = np.rint(255 * expected.confidence.astype(np.float32))
+        assert np.array_equal(np.asarray(group["confidence"][z]), sure)
+        assert sure.min() < 200
 
 
 def test_untouched_chunks_and_metadata_keep_their_bytes(
@@ -60,6 +65,42 @@ def test_untouched_chunks_and_metadata_keep_their_bytes(
     a, b = zarr.open_array(source, path="s0"), zarr.open_array(out, path="s0")
     assert a.metadata == b.metadata
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_confidence_is_stored_where_folds_changed_something(
+    source: Path, folds: Folds, tmp_path: Path, sure: Settings
+) -> None:
+    run(source, folds, tmp_path / "out.zarr", settings=sure)
+    group = zarr.open_group(tmp_path / "out.zarr", mode="r")
+    found, label = group["confidence"], np.asarray(group["labels/synthesised/0"])
+    assert found.fill_value == 255
+    assert dict(found.attrs)["scale"] == 1 / 255
+    assert np.array_equal(np.asarray(found), np.where(label == 1, 128, 255))
+    stored = {path.name for path in (tmp_path / "out.zarr/confidence/c").iterdir()}
+    assert stored == {"1", "3"}
+    # Methods that cannot tell store nothing.
+    run(source, folds, tmp_path / "without.zarr")
+    assert not (tmp_path / "without.zarr/confidence").exists()
+
+
+def test_a_restored_volume_can_be_restored_again(
+    source: Path, folds: Folds, tmp_path: Path, sure: Settings
+) -> None:
+    once, twice = tmp_path / "once.zarr", tmp_path / "twice.zarr"
+    run(source, folds, once, settings=sure)
+    again = {1: [Fold([(0, 150), (159, 170)], 2, source="detected")]}
+    assert run(once, again, twice, settings=sure).complete
+    assert verify_volume(twice).good
+    for name in ("labels/synthesised/0", "confidence"):
+        before, after = (
+            np.asarray(zarr.open_array(root, path=name, mode="r")) for root in (once, twice)
+        )
+        assert np.array_equal(after[3], before[3])
+        # What was made by this run alone.
+        assert not np.array_equal(after[1], before[1])
+        rows, columns = np.nonzero(after[1] != after[1, 0, 0])
+        assert columns.min() > 140
+        assert len(rows) > 100
 
 
 def test_coarse_levels_follow_the_fine_one(source: Path, folds: Folds, tmp_path: Path) -> None:

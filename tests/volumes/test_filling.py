@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from tests.volumes.conftest import QUICK, run, tree, write_ome
+from tests.volumes.conftest import QUICK, SURE, run, tree, write_ome
 
 from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil
@@ -30,7 +30,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_missing_slices_are_interpolated(tmp_path: Path) -> None:
     source, out = with_gaps(tmp_path / "in.zarr", 2, 5, 6), tmp_path / "out.zarr"
-    summary = run(source, {}, out, fill_missing=True)
+    summary = run(source, {}, out, fill_missing=True, settings=SURE)
     assert summary.outcome.filled == [2, 5, 6]
     before, after = open_stack(source), open_stack(out)
     clean = neuropil((9, 96, 96), seed=4)
@@ -42,6 +42,8 @@ def test_missing_slices_are_interpolated(tmp_path: Path) -> None:
         flow = np.asarray(zarr.open_array(out, path="displacement", mode="r")[z])
         assert (label == 1).all()
         assert np.isnan(flow).all()
+        sure = np.asarray(zarr.open_array(out, path="confidence", mode="r")[z]) / 255
+        assert 0.2 < sure.mean() < 0.95
     assert min(correlation(after[2], clean[z]) for z in (1, 3)) > 0.5
     # Each of two in a row resembles the slice beside it more.
     assert correlation(after[5], clean[4]) > correlation(after[5], clean[7])
@@ -49,7 +51,7 @@ def test_missing_slices_are_interpolated(tmp_path: Path) -> None:
     record = json.loads((out / "sff_napari/slices/000005.json").read_text())
     assert (record["status"], record["previous"], record["following"]) == ("interpolated", 4, 7)
     assert verify_volume(out).interpolated == [2, 5, 6]
-    assert run(source, {}, out, fill_missing=True).outcome.filled == []
+    assert run(source, {}, out, fill_missing=True, settings=SURE).outcome.filled == []
     revert_folds(out, ["z2-missing", "z5-missing", "z6-missing"], pool=Threads(1))
     for name, data in tree(source).items():
         assert name.endswith("zarr.json") or tree(out)[name] == data

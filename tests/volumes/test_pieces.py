@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from sff_napari.restoration.unfolding import FittedFold, LawUnfolding
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack
 from sff_napari.volumes import lines, pieces, slices
+from sff_napari.volumes.certainty import BEYOND
 from sff_napari.volumes.pieces import BAND, cut, cut_all, windows
 from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.windows import _samples
@@ -72,6 +74,11 @@ def _distance(line: np.ndarray, point: np.ndarray) -> float:
     return float(np.hypot(*(line[:-1] + along[:, None] * step - point).T).min())
 
 
+def unsure(count: int) -> dict[str, Any]:
+    """Return what a window tells of errors, where they do not matter."""
+    return {"error": [[1.0] * count] * (2 * len(BEYOND)), "floor": 0.3}
+
+
 @pytest.mark.parametrize("tail", [0.0, 0.8])
 def test_all_pieces_unfold_by_the_same_law(tail: float) -> None:
     shape, tile = (1300, 1000), 500
@@ -98,6 +105,7 @@ def test_all_pieces_unfold_by_the_same_law(tail: float) -> None:
             )
             seen_here = FittedFold(part, own, here, None, whole.drift, False, 1.0)  # type: ignore[arg-type]
             line = {"number": number, **_samples(seen_here, piece)}
+            line |= unsure(len(line["points"]))
             told.append({"piece": piece.to_dict(), "lines": [line]})
     joined = lines.join([fold], told, shape)
     assert 300 < joined[0]["reach"] < 4000
@@ -136,8 +144,9 @@ def test_pieces_make_the_same_as_the_whole(tmp_path: Path, monkeypatch: pytest.M
         out = tmp_path / f"{name}.zarr"
         assert run(source, {1: [fold]}, out, settings=Settings(tile=tile)).complete
         flow = np.asarray(zarr.open_array(out, path="displacement", mode="r")[1])
-        found[name] = (open_stack(out)[1].astype(float), flow)
-    (whole, flow), (joined, other) = found["whole"], found["pieces"]
+        sure = np.asarray(zarr.open_array(out, path="confidence", mode="r")[1]) / 255
+        found[name] = (open_stack(out)[1].astype(float), flow, sure)
+    (whole, flow, sure), (joined, other, joined_sure) = found["whole"], found["pieces"]
     errors = [np.abs(image - clean).mean() for image in (volume[1].astype(float), whole, joined)]
     assert errors[1] < 0.5 * errors[0]
     # Windows as small as here tell less of the law than the whole slice does.
@@ -148,5 +157,13 @@ def test_pieces_make_the_same_as_the_whole(tmp_path: Path, monkeypatch: pytest.M
     assert np.abs(np.diff(other, axis=1))[:, down].max() < 0.5
     assert np.percentile(np.abs(np.diff(other, axis=2))[:, right], 99.9) < 0.5
     assert (np.isnan(flow[0]) != np.isnan(other[0])).mean() < 0.05
+    moved = np.isfinite(other[0]) & (other != 0).any(axis=0)
+    steps = np.abs(np.diff(joined_sure, axis=0))[270:370, 170:]
+    assert steps[(moved[1:] & moved[:-1])[270:370, 170:]].max() < 0.05
+    assert (joined_sure[(other == 0).all(axis=0)] == 1).all()
+    # A window knows less than the whole slice, but about as much near the line.
+    near = moved[200:440, 80:240] & np.isfinite(flow[0, 200:440, 80:240])
+    apart = (joined_sure - sure)[200:440, 80:240][near]
+    assert abs(apart.mean()) < 0.15
     far = np.abs(other[1][:, 400:])
     assert far[np.isfinite(far)].max() > 0.2, "tissue beyond the pieces with the line moves too"

@@ -15,6 +15,7 @@ from sff_napari.errors import InputError, SffError, StackError
 from sff_napari.stacks import open_stack
 from sff_napari.volumes.revert import revert_folds
 from sff_napari.volumes.running import Threads
+from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.verify import verify_volume
 
 ALL = ("z1-0", "z3-0", "z3-1")
@@ -79,6 +80,24 @@ def test_reverting_some_leaves_what_the_others_make(
     revert(out, "z3-0")
     assert np.array_equal(open_stack(out)[3], open_stack(source)[3])
     assert not np.array_equal(open_stack(out)[1], open_stack(source)[1])
+
+
+def test_confidence_is_taken_back_too(
+    source: Path, folds: Folds, tmp_path: Path, sure: Settings
+) -> None:
+    out, other = tmp_path / "out.zarr", tmp_path / "other.zarr"
+    run(source, folds, out, settings=sure)
+    path = next(path for path in (out / "confidence" / "c" / "1").rglob("*") if path.is_file())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert list(verify_volume(out).wrong) == [path.relative_to(out).as_posix()]
+    path.write_bytes(whole)
+    revert(out, "z3-1")
+    run(source, {**folds, 3: folds[3][:1]}, other, settings=sure)
+    assert images(out) == images(other)
+    revert(out, "z1-0", "z3-0")
+    assert images(out) == images(source)
+    assert verify_volume(out).good
 
 
 def test_reverting_works_without_the_source(source: Path, folds: Folds, tmp_path: Path) -> None:

@@ -22,7 +22,13 @@ from sff_napari.volumes.running import Meter, Pool
 from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.slices import SlicePlan
 from sff_napari.volumes.tasks import Task
-from sff_napari.volumes.touching import finest_cells, label_places, side_blocks, side_tasks
+from sff_napari.volumes.touching import (
+    finest_cells,
+    label_places,
+    side_blocks,
+    side_keys,
+    side_tasks,
+)
 from sff_napari.volumes.windows import load_fit
 
 _NOTHING = "The slice shows no tissue near its folds: it cannot be restored."
@@ -66,6 +72,7 @@ class Build:
         self._rows: dict[str, dict[str, Any]] = {}
         self._start = time.perf_counter()
         self.outcome = Outcome()
+        self._side_keys: set[str] = set()
 
     def run(
         self,
@@ -232,6 +239,7 @@ class Build:
                 self.outcome.failed[z] = reason
         tasks = side_tasks(self.job, todo, patches, old)
         self._stage("writing masks", (0.72, 0.76), tasks, self._lose)
+        self._side_keys = side_keys(self.job, side_blocks(self.job, todo, patches, old))
         return set(cells)
 
     def _cell_task(
@@ -273,6 +281,7 @@ class Build:
             if number:
                 places = above(level, self.job.level(number - 1), places)
             own |= {level.cells.key(place) for place in places}
+        own |= self._side_keys
         keys = [key for key in keys_below(self.job) if key not in own]
         tasks = [Task("copy", {"keys": batch}) for batch in batches(keys)]
         self._stage("copying", (0.76, 0.9), tasks, self._lose)

@@ -14,7 +14,7 @@ from sff_napari.volumes.files import WORK
 from sff_napari.volumes.job import Job
 from sff_napari.volumes.keys import checksum
 from sff_napari.volumes.layout import Level
-from sff_napari.volumes.patches import Patch, different, paste, paste_sides
+from sff_napari.volumes.patches import SURE, Patch, different, paste, paste_confidence, paste_sides
 from sff_napari.volumes.restoring import load_patch
 from sff_napari.volumes.sides import STEP
 
@@ -124,7 +124,7 @@ def settle(
 
 
 def write_sides(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the synthesised pixels and the displacement of one block of one slice.
+    """Write the synthesised pixels, the displacement and the confidence of one block of a slice.
 
     Parameters
     ----------
@@ -154,7 +154,8 @@ def write_sides(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     shape = (rows[1] - rows[0], columns[1] - columns[0])
     synthesised = np.zeros(shape, dtype=np.uint8)
     flow = np.zeros((2, *shape), dtype=np.float32)
-    paste_sides(synthesised, flow, rows, columns, [load_patch(job, one) for one in task["patches"]])
+    patches = [load_patch(job, one) for one in task["patches"]]
+    paste_sides(synthesised, flow, rows, columns, patches)
     # Finer steps say nothing and take twenty times the space.
     flow = np.round(flow / STEP) * np.float32(STEP)
     label = job.labels[0]
@@ -173,14 +174,20 @@ def write_sides(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
             turned.reshape([part.stop - part.start for part in label_box]),
         ),
     ]
+    if job.confidence is not None:
+        confidence = np.full(shape, SURE, dtype=np.uint8)
+        paste_confidence(confidence, rows, columns, patches)
+        written += store_sparse(job, job.confidence, (z, i, j), confidence[None], SURE)
     finish(job, task["key"], written)
     return {"rows": written}
 
 
-def store_sparse(job: Job, cells: Cells, place: Place, values: NDArray[Any]) -> Rows:
-    """Store the pixels of a cell that did not exist before; all zero takes no space."""
+def store_sparse(
+    job: Job, cells: Cells, place: Place, values: NDArray[Any], empty: int = 0
+) -> Rows:
+    """Store the pixels of a cell that did not exist before; one that is all `empty` is left out."""
     key = cells.key(place)
-    if not (values != 0).any():
+    if not (values != empty).any():
         if job.folder.has(key):
             job.folder.remove(key)
         return [{"key": key, "before": None, "after": None}]

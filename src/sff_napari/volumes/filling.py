@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from sff_napari.arrays import GreyScale, as_slice
 from sff_napari.devices import choose_device
 from sff_napari.errors import InputError
 from sff_napari.restoration import neighbours as neighbouring
+from sff_napari.restoration.confidence import filling_confidence
 from sff_napari.restoration.drift import DriftField
+from sff_napari.restoration.fitting import met_half_way
 from sff_napari.restoration.interpolation import Weighted, mutual_drift
+from sff_napari.restoration.matching import Features
+from sff_napari.restoration.neighbours import Neighbour
 from sff_napari.volumes.files import Folder
 from sff_napari.volumes.job import Job
 from sff_napari.volumes.patches import Patch
@@ -63,7 +68,7 @@ def fill_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     }
     torch.set_num_threads(1)
     if around:
-        made, record = _between(task["z"], around, choose_device(task["device"]))
+        made, sure, record = _between(task["z"], around, choose_device(task["device"]))
         restored = made.astype(missing.dtype)
         share = np.ones(missing.shape, np.float32)
         flow = np.full((2, *missing.shape), np.nan, np.float32)
@@ -72,15 +77,16 @@ def fill_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     else:
         restored, share = missing, np.zeros(missing.shape, np.float32)
         flow, record = np.zeros((2, *missing.shape), np.float32), {"empty": True}
-    patch = Patch.of(piece, missing, restored, share, flow)
+        sure = np.ones(missing.shape, np.float32)
+    patch = Patch.of(piece, missing, restored, share, flow, sure)
     store_patch(job, task["key"], task["z"], patch, json.loads(json.dumps(record)))
     return {"pixels": piece.pixels}
 
 
 def _between(
     z: int, around: Mapping[int, NDArray[Any]], device: torch.device
-) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Return slice `z` made from the slices of `around`, and how."""
+) -> tuple[NDArray[Any], NDArray[np.float32], dict[str, Any]]:
+    """Return slice `z` made from the slices of `around`, how sure it is, and how it was made."""
     places = sorted(around)
     scales = [GreyScale.of(around[place]) for place in places]
     loaded = [
@@ -105,10 +111,34 @@ def _between(
         ]
         image = sum((share * part for share, part in zip(shares, parts, strict=True)), 0 * parts[0])
     made = scales[0].from_unit(image.clamp(0, 1).cpu().numpy())
+    sure = _confidence(z, places, loaded, mutual)
     report = {
         "interpolated_from": [
             {"slice": place, "share": round(share, 4)}
             for place, share in zip(places, shares, strict=True)
         ]
     }
-    return made, {"report": report, "scores": None, "notes": []}
+    return made, sure, {"report": report, "scores": None, "notes": []}
+
+
+def _confidence(
+    z: int, places: Sequence[int], loaded: Sequence[Neighbour], mutual: DriftField | None
+) -> NDArray[np.float32]:
+    """Return the correlation (Y, X) that slice `z` should have with the true tissue."""
+    around = [Features.of(one.image, one.known, 4) for one in loaded]
+    if mutual is not None:
+        around = met_half_way(around, mutual)
+    filling = filling_confidence(around)
+    if len(places) == 2:
+        # As if the slices were two apart and this one in the middle, c^2 = 2 a / (1 + a), where
+        # a is how they correlate.  A slice off the middle resembles both as powers of a.
+        alike = (filling.square() / (2 - filling.square())).clamp(0, 1)
+        share = (z - places[0]) / (places[1] - places[0])
+        first, second = alike**share, alike ** (1 - share)
+        weights = (1 - share, share)
+        both = weights[0] ** 2 + weights[1] ** 2 + 2 * weights[0] * weights[1] * alike
+        filling = (weights[0] * first + weights[1] * second) / both.sqrt()
+    shape = (loaded[0].image.shape[0], loaded[0].image.shape[1])
+    whole = F.interpolate(filling[None, None], size=shape, mode="bilinear", align_corners=False)
+    found: NDArray[np.float32] = whole[0, 0].clamp(0, 1).cpu().numpy()
+    return found

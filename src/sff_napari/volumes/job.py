@@ -93,7 +93,8 @@ def _check_plan(plan: Any, path: Path) -> None:
         raise StackError(f"{path} is not the plan of a restored volume.")
     if int(plan["version"]) > VERSION:
         raise StackError(f"{path} was made by a newer version: update sff-napari.")
-    for key in (*plan["arrays"], *plan["labels"], plan["displacement"], plan["group"]):
+    sides = (*plan["labels"], plan["displacement"], plan.get("confidence", ""))
+    for key in (*plan["arrays"], *sides, plan["group"]):
         if key:
             safe_key(key)
     if not isinstance(plan["axes"], str) or not isinstance(plan["overlay"], bool):
@@ -129,6 +130,9 @@ class Job:
             self.folder.get, self.plan["axes"], {}, ("", self.plan["labels"])
         ).levels
         self.displacement = self._cells(self.plan["displacement"])
+        # Not every method can tell, and earlier versions did not store it.
+        confidence = self.plan.get("confidence", "")
+        self.confidence = self._cells(confidence) if confidence else None
         self.source: Store | None = store_at(origin.place) if origin.kind == "zarr" else None
         self._stack: Stack | None = None
         self._lock = threading.Lock()

@@ -50,8 +50,9 @@ def join(
     -------
     list of dict
         For each fold that was seen: ``vertices``, and at each of them
-        ``half_widths``, ``dark``, ``gap``, ``decay`` and ``tail``; and its
-        ``reach`` in px.
+        ``half_widths``, ``dark``, ``gap``, ``decay`` and ``tail``, and how far
+        the displacement may be off, ``error`` and ``floor`` (see
+        `certainty.told`); and its ``reach`` in px.
     """
     joined = []
     for number, fold in enumerate(folds):
@@ -82,6 +83,8 @@ def _joined(
                 *line["gap"],
                 *line["decay"],
                 np.repeat([line["tail"]], len(points), axis=0),
+                np.full(len(points), line["floor"]),
+                *line["error"],
             ]
         )
         order = np.argsort(along, kind="stable")
@@ -114,6 +117,8 @@ def _joined(
         "source": fold.source,
         "ends": ends,
         **law,
+        "floor": values[:, 10].tolist(),
+        "error": values[:, 11:].T.tolist(),
         "reach": _reach(law),
     }
 
@@ -235,14 +240,7 @@ def _fitted(
     line: Mapping[str, Any], piece: Piece, drift: SliceDrift, device: torch.device
 ) -> FittedFold:
     vertices = np.array(line["vertices"])
-    beside = line["reach"] + _BESIDE
-    low = np.array([piece.read_rows[0], piece.read_columns[0]]) - beside
-    high = np.array([piece.read_rows[1], piece.read_columns[1]]) + beside
-    inside = np.flatnonzero(((vertices > low) & (vertices < high)).all(axis=1))
-    first, last = max(0, inside[0] - 2), min(len(vertices) - 1, inside[-1] + 2)
-    if last == first:
-        last, first = min(last + 1, len(vertices) - 1), max(0, first - 1)
-    part = slice(first, last + 1)
+    part = _near_part(line, piece)
     origin = (piece.read_rows[0], piece.read_columns[0])
     fold = Fold(
         [(y - origin[0], x - origin[1]) for y, x in vertices[part]],
@@ -259,8 +257,7 @@ def _fitted(
 
     dark, gap, decay, tail = (values(name) for name in ("dark", "gap", "decay", "tail"))
     # Beyond an end within the slice there is no fold.
-    stops = (line["ends"][0] and first == 0, line["ends"][1] and last == len(vertices) - 1)
-    for at_end, stop in enumerate(stops):
+    for at_end, stop in enumerate(_stops(line, part)):
         if stop:
             edge = knots[-1:] + 1e-2 if at_end else knots[:1] - 1e-2
             knots = torch.cat([knots, edge] if at_end else [edge, knots])
@@ -270,6 +267,58 @@ def _fitted(
             )
     law = FoldLaw(knots, dark[0], gap, decay, tail)
     return FittedFold(fold, curve, law, cast(Any, None), drift, False, 0.0)
+
+
+def _near_part(line: Mapping[str, Any], piece: Piece) -> slice:
+    """Return the vertices of a line that count in what a piece reads."""
+    vertices = np.array(line["vertices"])
+    beside = line["reach"] + _BESIDE
+    low = np.array([piece.read_rows[0], piece.read_columns[0]]) - beside
+    high = np.array([piece.read_rows[1], piece.read_columns[1]]) + beside
+    inside = np.flatnonzero(((vertices > low) & (vertices < high)).all(axis=1))
+    first, last = max(0, inside[0] - 2), min(len(vertices) - 1, inside[-1] + 2)
+    if last == first:
+        last, first = min(last + 1, len(vertices) - 1), max(0, first - 1)
+    return slice(int(first), int(last) + 1)
+
+
+def _stops(line: Mapping[str, Any], part: slice) -> tuple[bool, bool]:
+    """Return whether a part of a line begins, and ends, where the line does within the slice."""
+    begins, ends = line["ends"]
+    return begins and part.start == 0, ends and part.stop == len(line["vertices"])
+
+
+def errors_in(
+    lines: Sequence[Mapping[str, Any]], piece: Piece, unfolding: LawUnfolding
+) -> list[dict[str, NDArray[np.float64]]]:
+    """Return for each fold of a piece how far its displacement may be off, along its line.
+
+    Parameters
+    ----------
+    lines, piece
+        As in `unfolding_in`.
+    unfolding : LawUnfolding
+        What that returned.
+
+    Returns
+    -------
+    list of dict
+        ``along`` (N,): arc lengths on the fold's curve, px; there ``error`` and
+        ``floor`` in px, see `certainty.told`.
+    """
+    found = []
+    for line, one in zip(lines, unfolding.fitted, strict=True):
+        part = _near_part(line, piece)
+        first, last = _stops(line, part)
+        knots = one.law.knots.cpu().numpy()
+        found.append(
+            {
+                "along": knots[int(first) : len(knots) - int(last)],
+                "error": np.array(line["error"])[:, part],
+                "floor": np.array(line["floor"])[part],
+            }
+        )
+    return found
 
 
 def _with_rim(table: Tensor, at_end: bool, empty: bool) -> Tensor:

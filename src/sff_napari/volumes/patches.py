@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from sff_napari.errors import StackError
 from sff_napari.volumes.pieces import Piece, Span
 
+SURE = 255
+"""How a confidence of 1 is stored."""
 _WHOLE = 1 - 1e-6
+
+
+def stored(confidence: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a confidence in [0, 1] as it is stored, in steps of 1/255."""
+    known = np.nan_to_num(np.asarray(confidence, dtype=np.float32), nan=0.0)
+    return np.rint(np.clip(known, 0, 1) * SURE).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Patch:
         Where they are not wholly observed.
     flow : ndarray of float32, (2, rows, columns)
         Sampling offset (dy, dx) in px; NaN where there is no source.
+    confidence : ndarray of uint8, (rows, columns), or None
+        How sure each pixel is, in 1/255; None for methods that cannot tell.
     """
 
     piece: Piece
@@ -43,6 +53,7 @@ class Patch:
     changed: NDArray[np.bool_]
     synthesised: NDArray[np.bool_]
     flow: NDArray[np.float32]
+    confidence: NDArray[np.uint8] | None = None
 
     @classmethod
     def of(
@@ -52,6 +63,7 @@ class Patch:
         restored: NDArray[Any],
         synthesised: NDArray[Any],
         flow: NDArray[np.float32],
+        confidence: NDArray[Any] | None = None,
     ) -> Patch:
         """Return the patch of a restored piece; arrays (Y, X) of what the piece reads."""
         top, left = piece.read_rows[0], piece.read_columns[0]
@@ -73,6 +85,7 @@ class Patch:
             np.ascontiguousarray(changed[box]),
             np.ascontiguousarray(made[box]),
             np.ascontiguousarray(flow[(slice(None), *part)][(slice(None), *box)]),
+            None if confidence is None else stored(confidence[part][box]),
         )
 
     @property
@@ -89,6 +102,9 @@ class Patch:
     def to_bytes(self) -> bytes:
         """Return the patch as the content of a file (NumPy's npz, without pickle)."""
         file = io.BytesIO()
+        sure: dict[str, Any] = {}
+        if self.confidence is not None:
+            sure["confidence"] = self.confidence
         np.savez(
             file,
             box=np.array([*self.rows, *self.columns], dtype=np.int64),
@@ -96,6 +112,7 @@ class Patch:
             changed=np.packbits(self.changed),
             synthesised=np.packbits(self.synthesised),
             flow=self.flow,
+            **sure,
         )
         return file.getvalue()
 
@@ -125,6 +142,7 @@ class Patch:
                     mask("changed"),
                     mask("synthesised"),
                     file["flow"].reshape(2, *shape),
+                    file["confidence"].reshape(shape) if "confidence" in file else None,
                 )
         except Exception as error:  # a damaged file makes the reader raise anything
             raise StackError("A stored patch is damaged: remove it and run again.") from error
@@ -209,6 +227,18 @@ def paste_sides(
         known = 1 - nan
         flow[:] = np.where((nan > 0) & (nan < 0.5), flow / known, flow)
     flow[:, nan >= 0.5] = np.nan
+
+
+def paste_confidence(
+    confidence: NDArray[np.uint8], rows: Span, columns: Span, patches: list[Patch]
+) -> None:
+    """Paste the confidence of patches of one slice into a part of it, (rows, columns)."""
+    doubt = np.zeros(confidence.shape, dtype=np.float32)
+    for patch, over in _overlapping(rows, columns, patches):
+        if patch.confidence is not None:
+            share = patch.piece.share(over.rows, over.columns)
+            doubt[over.there] += share * (SURE - patch.confidence[over.here].astype(np.float32))
+    confidence[:] = SURE - np.clip(np.rint(doubt), 0, SURE).astype(np.uint8)
 
 
 def _overlapping(

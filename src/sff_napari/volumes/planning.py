@@ -130,6 +130,7 @@ def plan_volume(
         "arrays": [level.cells.path for level in layout.levels],
         "labels": [],
         "displacement": "",
+        "confidence": "",
         "reduction": reduction,
         "parameters": settings.to_dict(),
         "weights_sha256": settings.digests(),
@@ -140,10 +141,11 @@ def plan_volume(
 
     store = store_at(place) if is_zarr else MemoryStore()
     zarr_format = layout.finest.cells.array.metadata.zarr_format
-    sides = lay_out_sides(layout, get, zarr_format)
+    sides = lay_out_sides(layout, get, zarr_format, confident=settings.unfolding == "law")
     plan["labels"], plan["displacement"] = sides.labels, sides.displacement
+    plan["confidence"] = sides.confidence
     plan["key"] = digest(
-        {k: plan[k] for k in plan if k not in ("labels", "displacement", "reduction")}
+        {k: plan[k] for k in plan if k not in ("labels", "displacement", "confidence", "reduction")}
     )
     # How the result names its source does not make it another one.
     named = name_below(out, place)

@@ -22,9 +22,10 @@ from sff_napari.restoration import Restoration, restore
 from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.methods import Methods
 from sff_napari.restoration.unfolding import LawUnfolding
+from sff_napari.volumes.certainty import confidence
 from sff_napari.volumes.files import WORK
 from sff_napari.volumes.job import Job
-from sff_napari.volumes.lines import unfolding_in
+from sff_napari.volumes.lines import errors_in, unfolding_in
 from sff_napari.volumes.patches import Patch
 from sff_napari.volumes.pieces import Piece
 from sff_napari.volumes.plain import as_plain
@@ -110,10 +111,11 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
                 ),
                 job.plan["parameters"],
                 task,
+                piece,
             )
         )
         restored = made.restored.astype(damaged.dtype)
-        patch = Patch.of(piece, damaged, restored, made.synthesised, made.flow)
+        patch = Patch.of(piece, damaged, restored, made.synthesised, made.flow, made.confidence)
         scores = score_without_truth(
             damaged, made.restored, made.synthesised, made.flow, list(around.values())
         )
@@ -173,6 +175,7 @@ def render(
     unfolding: LawUnfolding,
     chosen: Mapping[str, Any],
     task: Mapping[str, Any],
+    piece: Piece,
 ) -> Restoration:
     """Restore what a piece reads, knowing what the folds did.
 
@@ -188,6 +191,8 @@ def render(
         Parameters of the volume's plan.
     task : mapping
         Of the piece.
+    piece : Piece
+        The piece.
     """
     torch.set_num_threads(1)
     image = as_slice(damaged, "damaged slice")
@@ -216,7 +221,9 @@ def render(
         flow[:, rows, columns] = part.flow
         synthesised[rows, columns] = part.synthesised
         restored[rows, columns][part.changed] = grey.from_unit(part.restored[part.changed])
-    return Restoration(restored, nothing, nothing, flow, synthesised, cascade.report())
+    errors = errors_in(task["lines"], piece, unfolding)
+    sure = confidence(cascade, unfolding, errors, flow, synthesised).astype(np.float16)
+    return Restoration(restored, nothing, nothing, flow, synthesised, cascade.report(), sure)
 
 
 def device_here(device: str) -> str:

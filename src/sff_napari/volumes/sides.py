@@ -1,4 +1,4 @@
-"""The arrays that come with a restored volume: synthesised pixels and displacement."""
+"""The arrays that come with a restored volume: synthesised pixels, displacement, confidence."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from zarr.storage import MemoryStore
 from sff_napari.volumes.files import RECORDS
 from sff_napari.volumes.keys import joined
 from sff_napari.volumes.layout import Get, Layout, attributes_of, read_documents
+from sff_napari.volumes.patches import SURE
 
 BLOCK = 1024
 """Side of the chunks of these arrays, px."""
@@ -31,6 +32,13 @@ DISPLACEMENT_NOTE = (
     "no source; 0, which is not stored, where nothing moved."
 )
 
+CONFIDENCE_NOTE = (
+    "Axes (z, y, x); value / 255 is how sure the restored pixel is. 255, which is not stored, "
+    "where the folds changed nothing. Where tissue was unfolded, the chance that the displacement "
+    "is within 1 px of the true one; where it was made up, the correlation that it should have "
+    "with the true tissue."
+)
+
 
 @dataclass(frozen=True)
 class Sides:
@@ -42,16 +50,19 @@ class Sides:
         Paths of the levels of the synthesised pixels, the finest first.
     displacement : str
         Path of the displacement.
+    confidence : str
+        Path of the confidence; empty without.
     documents : dict of str to bytes
         Metadata files by key, new ones and those of the source that change.
     """
 
     labels: list[str]
     displacement: str
+    confidence: str
     documents: dict[str, bytes]
 
 
-def lay_out_sides(layout: Layout, get: Get, zarr_format: int) -> Sides:
+def lay_out_sides(layout: Layout, get: Get, zarr_format: int, *, confident: bool) -> Sides:
     """Return the arrays that come with a volume.
 
     An OME-Zarr gets a label image; beside a plain array they lie in the folder
@@ -65,12 +76,15 @@ def lay_out_sides(layout: Layout, get: Get, zarr_format: int) -> Sides:
         Returns what the volume stores under a key.
     zarr_format : {2, 3}
         Of the new arrays.
+    confident : bool
+        Whether the methods can tell how sure they are.
     """
     ome = layout.image is not None
     home = layout.group if ome else RECORDS
     label_home = joined(home, "labels")
     label = joined(label_home, LABEL)
     displacement = joined(home, "displacement")
+    confidence = joined(home, "confidence") if confident else ""
     store = MemoryStore()
     if ome:
         zarr.create_group(
@@ -113,14 +127,27 @@ def lay_out_sides(layout: Layout, get: Get, zarr_format: int) -> Sides:
         attributes={"description": DISPLACEMENT_NOTE, "axes": ["z", "c", "y", "x"], "unit": "px"},
         **_separated(zarr_format),
     )
+    if confident:
+        zarr.create_array(
+            store,
+            name=confidence,
+            shape=(depth, height, width),
+            chunks=(1, min(BLOCK, height), min(BLOCK, width)),
+            dtype="uint8",
+            fill_value=SURE,
+            zarr_format=zarr_format,  # type: ignore[arg-type]
+            dimension_names=None if zarr_format == 2 else ["z", "y", "x"],
+            attributes={"description": CONFIDENCE_NOTE, "axes": ["z", "y", "x"], "scale": 1 / SURE},
+            **_separated(zarr_format),
+        )
     documents = _dump(store)
     # Groups above these arrays exist already; beside a plain array there are none.
-    keep = (f"{label}/", f"{displacement}/")
+    keep = tuple(f"{path}/" for path in (label, displacement, confidence) if path)
     documents = {key: data for key, data in documents.items() if key.startswith(keep)}
     if ome:
         documents |= _listed(get, label_home, zarr_format)
         documents |= _consolidated(get, layout.group, documents)
-    return Sides(paths, displacement, documents)
+    return Sides(paths, displacement, confidence, documents)
 
 
 def _separated(zarr_format: int) -> dict[str, Any]:

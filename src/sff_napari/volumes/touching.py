@@ -8,6 +8,7 @@ from typing import Any
 from sff_napari.volumes.cells import Place
 from sff_napari.volumes.job import Job
 from sff_napari.volumes.keys import digest
+from sff_napari.volumes.pyramid import above
 from sff_napari.volumes.restoring import load_record
 from sff_napari.volumes.tasks import Task
 
@@ -104,6 +105,23 @@ def label_places(job: Job, blocks: Iterable[Block]) -> set[Place]:
         place[first.axes.rows], place[first.axes.columns] = i, j
         places.add(tuple(place))
     return places
+
+
+def side_keys(job: Job, blocks: Iterable[Block]) -> set[str]:
+    """Return the keys under which blocks of masks, displacement and confidence are stored.
+
+    A source that was restored itself may have chunks there: they are not copied.
+    """
+    blocks = list(blocks)
+    keys = {job.displacement.key((z, 0, i, j)) for z, i, j in blocks}
+    if job.confidence is not None:
+        keys |= {job.confidence.key(block) for block in blocks}
+    places = label_places(job, blocks)
+    for number, level in enumerate(job.labels):
+        if number:
+            places = above(level, job.labels[number - 1], places)
+        keys |= {level.cells.key(place) for place in places}
+    return keys
 
 
 def _earlier(old: Old, z: int, name: str) -> list[Any]:

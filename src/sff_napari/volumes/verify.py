@@ -119,7 +119,8 @@ def verify_volume(
             verdict.notes.append(f"What the chunks were was not checked: {error}")
     total = sum(1 for _ in records.read_chunks(folder)) or 1
     image = tuple(f"{path}/" if path else "" for path in plan["arrays"])
-    sides = (*(f"{path}/" for path in plan["labels"]), f"{plan['displacement']}/")
+    beside = (*plan["labels"], plan["displacement"], plan.get("confidence", ""))
+    sides = tuple(f"{path}/" for path in beside if path)
     for number, row in enumerate(records.read_chunks(folder)):
         reporter(number / total, f"{number} of {total} chunks")
         key = row["key"]

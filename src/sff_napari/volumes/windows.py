@@ -19,7 +19,8 @@ from sff_napari.progress import Reporter
 from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.methods import Methods
 from sff_napari.restoration.restore import snapped
-from sff_napari.restoration.unfolding import LawUnfolding
+from sff_napari.restoration.unfolding import FittedFold, LawUnfolding
+from sff_napari.volumes.certainty import told
 from sff_napari.volumes.files import WORK
 from sff_napari.volumes.job import Job
 from sff_napari.volumes.pieces import Piece
@@ -109,7 +110,7 @@ def _fit(
     assert isinstance(unfolding, LawUnfolding)
     drift = unfolding.drift
     lines = [
-        {"number": number, **_samples(one, piece)}
+        {"number": number, **_samples(one, piece), **told(one, cascade.shape, _count(one))}
         for number, one in zip(task["numbers"], unfolding.fitted, strict=True)
     ]
     return {
@@ -119,12 +120,16 @@ def _fit(
     }
 
 
-def _samples(one: Any, piece: Piece) -> dict[str, Any]:
+def _count(one: FittedFold) -> int:
+    """Return at how many places along a line its law is told."""
+    return max(3, int(Curve.of(one.fold, "cpu").smoothed().length / STEP) + 1)
+
+
+def _samples(one: FittedFold, piece: Piece) -> dict[str, Any]:
     """Return the line and its law at places along it, in pixels of the slice."""
     curve = Curve.of(one.fold, "cpu").smoothed()
     law = one.law.to("cpu")
-    count = max(3, int(curve.length / STEP) + 1)
-    along = torch.linspace(0, curve.length, count)
+    along = torch.linspace(0, curve.length, _count(one))
     points, _ = curve.at(along)
     origin = np.array([[piece.read_rows[0]], [piece.read_columns[0]]])
     widths = torch.tensor(list(one.fold.half_widths or [one.fold.half_width] * 2))

@@ -1,0 +1,188 @@
+"""How sure the pixels of a piece are, where the laws of its folds were found in windows.
+
+Each window tells along its lines how far the displacement may be off, at some
+distances from what is hidden.  Joined like the laws themselves, this is the same
+on both sides of a seam, and known wherever the tissue moved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sff_napari.folds import Curve, Fold
+from sff_napari.folds.curve import grid_points
+from sff_napari.folds.law import interpolate
+from sff_napari.restoration.cascade import CONFIDENCE_STEP, Cascade
+from sff_napari.restoration.confidence import (
+    FLOORS,
+    WITHIN,
+    FlowConfidence,
+    filling_confidence,
+)
+from sff_napari.restoration.fitting import met_half_way
+from sff_napari.restoration.matching import Features
+from sff_napari.restoration.tiles import tiles
+from sff_napari.restoration.unfolding import FittedFold, LawUnfolding
+from sff_napari.warp import sample
+
+BEYOND = (1.0, 16.0, 48.0, 128.0, 320.0, 800.0, 2000.0)
+"""Distances from what is hidden, px, at which a window tells how far displacement may be off."""
+
+
+class _OfOneFold(FlowConfidence):
+    """How sure the law of one fold is, in its own coordinates.
+
+    Parameters
+    ----------
+    one : FittedFold
+        The fold.
+    shape : (height, width)
+        Of the window that its law was found in, px.
+    """
+
+    def __init__(self, one: FittedFold, shape: tuple[int, int]) -> None:
+        super().__init__([one], shape)
+        self._one = one
+
+    def error(self, along: Tensor, distance: Tensor) -> Tensor:
+        """Return the standard error (N,) of the flow in px; arguments (N,) in px."""
+        # A law only knows how far along its line and how far from it a place lies, so it is
+        # asked on a straight line of the same length, where every place has one projection.
+        length = self._one.curve.length
+        straight = Curve.of(Fold([(0, 0), (0, length)], 1.0), self._one.curve.device)
+        places = straight.place(along, distance)
+        variance = torch.zeros_like(along)
+        for weight, parameters, one, covariance in self._parts:
+            jacobian, _, decay = parameters.jacobian(replace(one, curve=straight), places)
+            own = ((jacobian @ covariance) * jacobian).sum(1).clamp_min(0)
+            variance = variance + weight * own / (1 - decay.clamp(max=0.5)).square()
+        return variance.sqrt()
+
+
+def told(one: FittedFold, shape: tuple[int, int], count: int) -> dict[str, Any]:
+    """Return how far the displacement of a fold may be off, at places along its line.
+
+    Parameters
+    ----------
+    one : FittedFold
+        The fold.
+    shape : (height, width)
+        Of the window that its law was found in, px.
+    count : int
+        Number of places, from the first end of the line to the last.
+
+    Returns
+    -------
+    dict
+        ``error``: for each side and each of `BEYOND` the standard error in px at
+        each place; ``floor``: an error in px that no fit is without.
+    """
+    device = one.curve.device
+    law = one.law
+    along = torch.linspace(0, one.curve.length, count, device=device)
+    beyond = torch.tensor(BEYOND, device=device)
+    known = _OfOneFold(one, shape)
+    rows: list[list[float]] = []
+    for sign in (-1.0, 1.0):
+        positive = torch.full(along.shape, sign > 0, device=device)
+        rim = law.hidden_half_width(along, positive)
+        distance = sign * (rim + beyond[:, None])
+        error = known.error(along.expand(len(BEYOND), -1).reshape(-1), distance.reshape(-1))
+        rows += [[round(float(v), 4) for v in row] for row in error.reshape(len(BEYOND), -1).cpu()]
+    return {"error": rows, "floor": FLOORS[0] if one.uniform else FLOORS[1]}
+
+
+def confidence(
+    cascade: Cascade,
+    unfolding: LawUnfolding,
+    tables: Sequence[Mapping[str, NDArray[Any]]],
+    flow: NDArray[np.float32],
+    synthesised: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return how sure each pixel of a piece is.
+
+    Parameters
+    ----------
+    cascade : Cascade
+        The piece, with its neighbours.
+    unfolding : LawUnfolding
+        What the folds did in it.
+    tables : sequence of mapping
+        For each fold `lines.errors_in`.
+    flow : ndarray, (2, Y, X)
+        Sampling offset in px; NaN without source.
+    synthesised : ndarray, (Y, X)
+        Share in [0, 1] that was made up.
+
+    Returns
+    -------
+    ndarray, (Y, X)
+        In [0, 1]; see `Restoration`.
+    """
+    step = CONFIDENCE_STEP
+    grid = (-(-cascade.shape[0] // step), -(-cascade.shape[1] // step))
+    points = grid_points(grid, ((step - 1) / 2,) * 2, float(step), cascade.device)
+    coarse = torch.stack([_sure(unfolding.fitted, tables, points), _filling(cascade, grid)])
+    result = np.ones(synthesised.shape, dtype=np.float32)
+    for rows, columns in tiles(cascade.shape, cascade.tile):
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        places = grid_points(size, (float(rows.start), float(columns.start)), 1.0, cascade.device)
+        y, x = (places - (step - 1) / 2) / step
+        sure, filling = sample(coarse[None], y[None], x[None], "bilinear")[0].cpu().numpy()
+        share = synthesised[rows, columns]
+        still = (flow[:, rows, columns] == 0).all(axis=0)
+        result[rows, columns] = np.where(still, 1.0, sure) * (1 - share) + filling * share
+    return result
+
+
+def _sure(
+    fitted: Sequence[FittedFold], tables: Sequence[Mapping[str, NDArray[Any]]], points: Tensor
+) -> Tensor:
+    """Return the chance that the flow at points (2, ...) is within one px of the true one."""
+    variance = torch.zeros_like(points[0])
+    floor = torch.zeros_like(variance)
+    for one, table in zip(fitted, tables, strict=True):
+        here = one.curve.project(points.reshape(2, -1))
+        along, positive = here.along, here.distance > 0
+        beyond = here.distance.abs() - one.law.hidden_half_width(along, positive)
+        knots, own, least = (
+            torch.tensor(table[name], dtype=torch.float32, device=points.device)
+            for name in ("along", "error", "floor")
+        )
+        at = torch.stack([interpolate(knots, row, along) for row in own])
+        at = torch.where(positive, at[len(BEYOND) :], at[: len(BEYOND)])
+        error = _between(at, beyond.clamp_min(0)).reshape(variance.shape)
+        variance = variance + error.square()
+        low = interpolate(knots, least, along).reshape(variance.shape)
+        floor = torch.where(error.square() > 1e-6, torch.maximum(floor, low), floor)
+    spread = (variance + floor.square()).sqrt().clamp_min(1e-3)
+    return torch.erf(WITHIN / math.sqrt(2) / spread)
+
+
+def _between(values: Tensor, beyond: Tensor) -> Tensor:
+    """Return values (distances, N) at `BEYOND` between these distances; nothing far beyond."""
+    knots = torch.tensor(BEYOND, device=beyond.device)
+    right = torch.searchsorted(knots, beyond.contiguous()).clamp(1, len(BEYOND) - 1)
+    low, high = knots[right - 1], knots[right]
+    share = ((beyond - low) / (high - low)).clamp(0, 1)
+    first = values.gather(0, (right - 1)[None])[0]
+    second = values.gather(0, right[None])[0]
+    return first + share * (second - first)
+
+
+def _filling(cascade: Cascade, grid: tuple[int, int]) -> Tensor:
+    """Return on a grid the correlation that made-up tissue should have with the true tissue."""
+    around = [Features.of(one.image, one.known, 4) for one in cascade.neighbours]
+    if cascade.mutual is not None:
+        around = met_half_way(around, cascade.mutual)
+    filling = filling_confidence(around)[None, None]
+    return F.interpolate(filling, size=grid, mode="bilinear", align_corners=False)[0, 0]
