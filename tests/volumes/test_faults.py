@@ -14,7 +14,7 @@ import zarr
 from tests.volumes.conftest import Folds, run, tree, write_ome
 
 from sff_napari.errors import Cancelled, StackError
-from sff_napari.stacks import open_stack
+from sff_napari.stacks import open_stack, write_stack
 from sff_napari.volumes import files
 from sff_napari.volumes.running import Cluster, Threads
 from sff_napari.volumes.verify import verify_volume
@@ -201,6 +201,15 @@ def test_threads_and_worker_processes_give_the_same_bytes(
     run(source, folds, tmp_path / "a.zarr", settings=whole, pool=Threads(2))
     run(source, folds, tmp_path / "b.zarr", settings=whole, pool=cluster)
     assert cluster.size == 2
+    assert tree(tmp_path / "a.zarr") == tree(tmp_path / "b.zarr")
+
+
+def test_worker_processes_lay_the_same_over_a_tiff(
+    folds: Folds, damaged: Any, tmp_path: Path, cluster: Cluster
+) -> None:
+    source = write_stack(tmp_path / "in.tif", damaged[0])
+    run(source, folds, tmp_path / "a.zarr", overlay=True)
+    run(source, folds, tmp_path / "b.zarr", overlay=True, pool=cluster)
     assert tree(tmp_path / "a.zarr") == tree(tmp_path / "b.zarr")
 
 

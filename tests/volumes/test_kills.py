@@ -22,7 +22,7 @@ from sff_napari.stacks import write_folds
 from sff_napari.volumes.verify import verify_volume
 
 KILLS = int(os.environ.get("SFF_NAPARI_KILLS", "12"))
-SCENES = ("copy", "overlay", "import", "extend", "revert")
+SCENES = ("copy", "overlay", "import", "over", "extend", "revert")
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -70,9 +70,9 @@ def test_kills_lose_nothing(ask: Ask, place: Path, scene: str) -> None:
     undisturbed = place / f"{scene}-calm.zarr"
     common: dict[str, Any] = {
         "what": "revert" if scene == "revert" else "restore",
-        "source": str(place / ("in.tif" if scene == "import" else "in.zarr")),
+        "source": str(place / ("in.tif" if scene in ("import", "over") else "in.zarr")),
         "folds": ["z1-0", "z3-1"] if scene == "revert" else str(place / "folds.json"),
-        "overlay": scene == "overlay",
+        "overlay": scene in ("overlay", "over"),
     }
     begun: Path | None = None
     if scene in ("extend", "revert"):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.volumes.conftest import Folds, run, tree, write_ome
 
-from sff_napari.errors import InputError, StackError
-from sff_napari.stacks import open_stack, write_stack
+from sff_napari.errors import StackError
+from sff_napari.stacks import open_stack
 from sff_napari.stacks.overlay import VARIABLE
 
 
@@ -112,9 +112,3 @@ def test_an_overlay_can_be_restored_further(source: Path, folds: Folds, tmp_path
     assert all(
         np.array_equal(a, b) for a, b in zip(copied, open_stack(tmp_path / "a.zarr"), strict=True)
     )
-
-
-def test_a_tiff_cannot_lie_below(damaged: Any, folds: Folds, tmp_path: Path) -> None:
-    tiff = write_stack(tmp_path / "in.tif", damaged[0])
-    with pytest.raises(InputError, match="needs a zarr"):
-        run(tiff, folds, tmp_path / "out.zarr", overlay=True)

@@ -40,7 +40,7 @@ INCOMPLETE = 3
 @click.option(
     "--overlay",
     is_flag=True,
-    help="Store only the chunks that change; the rest is read from STACK, which must be a zarr.",
+    help="Store only the chunks that change; the rest is read from STACK, wherever it lies.",
 )
 @click.option(
     "--fill-missing",

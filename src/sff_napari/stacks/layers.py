@@ -7,10 +7,26 @@ from pathlib import Path
 
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
 MISSING = ".missing"
 """Ending of the empty file that says: there was no such key before."""
+
+
+def content_of(store: Store) -> dict[str, bytes]:
+    """Return everything in a small store by key."""
+
+    async def collect() -> dict[str, bytes]:
+        prototype = default_buffer_prototype()
+        found = {}
+        async for key in store.list():
+            data = await store.get(key, prototype)
+            if data is not None:
+                found[key] = data.to_bytes()
+        return found
+
+    return sync(collect())
 
 
 class FilesStore(LocalStore):
@@ -54,6 +70,12 @@ class LayeredStore(Store):
 
     def __str__(self) -> str:
         return str(self._layers[-1])
+
+    def close(self) -> None:
+        """Close all layers."""
+        for layer in self._layers:
+            layer.close()
+        super().close()
 
     def with_read_only(self, read_only: bool = False) -> LayeredStore:
         """Return the same store; it cannot be written to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ class OmeWriter:
                     dimension_names=["z", "y", "x"],
                 )
             )
-        self.group.attrs["ome"] = _metadata(len(sizes), voxel_size, name)
+        factors = [(2**level, 2**level) for level in range(len(sizes))]
+        self.group.attrs["ome"] = image_metadata(factors, voxel_size, name, "mean")
 
     def write(self, z: int, image: NDArray[Any]) -> None:
         """Write slice `z` (Y, X) at every level."""
@@ -110,27 +112,44 @@ def halved(image: NDArray[Any]) -> NDArray[Any]:
     return mean.astype(image.dtype)
 
 
-def _metadata(levels: int, voxel_size: VoxelSize | None, name: str) -> dict[str, Any]:
+def image_metadata(
+    factors: Sequence[tuple[float, float]],
+    voxel_size: VoxelSize | None,
+    name: str,
+    kind: str | None = None,
+) -> dict[str, Any]:
+    """Return the metadata of an OME-Zarr 0.5 whose levels are named 0, 1, ...
+
+    Parameters
+    ----------
+    factors : sequence of (float, float)
+        Pixels of the finest level, along y and x, that one of each level stands for.
+    voxel_size : (z, y, x), optional
+        Of the finest level, in nm.
+    name : str
+        Of the image.
+    kind : str, optional
+        How coarser levels were made.
+    """
     axes: list[dict[str, str]] = [{"name": axis, "type": "space"} for axis in "zyx"]
     if voxel_size is not None:
         for axis in axes:
             axis["unit"] = "nanometer"
     size = voxel_size or (1.0, 1.0, 1.0)
     datasets = []
-    for level in range(levels):
-        factor = 2**level
+    for level, (rows, columns) in enumerate(factors):
         # The first pixel of a coarse level lies in the middle of those it stands for.
-        shift = (factor - 1) / 2
+        shift = [0.0, size[1] * (rows - 1) / 2, size[2] * (columns - 1) / 2]
         datasets.append(
             {
                 "path": str(level),
                 "coordinateTransformations": [
-                    {"type": "scale", "scale": [size[0], size[1] * factor, size[2] * factor]},
-                    {"type": "translation", "translation": [0.0, size[1] * shift, size[2] * shift]},
+                    {"type": "scale", "scale": [size[0], size[1] * rows, size[2] * columns]},
+                    {"type": "translation", "translation": shift},
                 ],
             }
         )
-    return {
-        "version": "0.5",
-        "multiscales": [{"name": name, "axes": axes, "datasets": datasets, "type": "mean"}],
-    }
+    image: dict[str, Any] = {"name": name, "axes": axes, "datasets": datasets}
+    if kind is not None:
+        image["type"] = kind
+    return {"version": "0.5", "multiscales": [image]}

@@ -13,6 +13,7 @@ from zarr.abc.store import Store
 from zarr.storage import FsspecStore
 
 from sff_napari.errors import StackError
+from sff_napari.stacks import zarrs
 from sff_napari.stacks.layers import FilesStore, LayeredStore
 from sff_napari.stacks.places import checked_address, is_address, shown, store_options
 from sff_napari.stacks.stack import Stack
@@ -42,6 +43,10 @@ def read_manifest(place: Path) -> dict[str, Any] | None:
             return None
         if not isinstance(manifest["overlay_of"], str) or not isinstance(manifest["group"], str):
             raise TypeError
+        if not manifest.get("zarr", True):
+            {str(axis): int(at) for axis, at in manifest["source"]["select"].items()}
+            if not all(path.isalnum() for path in manifest["arrays"]):
+                raise ValueError
     except FileNotFoundError:
         return None
     except StackError:
@@ -129,12 +134,53 @@ def store_at(place: str, source: str | None = None, depth: int = 0) -> Store:
     if depth >= _DEEPEST:
         raise StackError(f"{place} is an overlay of overlays that has no end.")
     below = below_overlay(folder, manifest, source or (None if depth else asked_source()))
-    if not is_address(below) and not Path(below).expanduser().is_dir():
+    return LayeredStore([FilesStore(folder), store_below(folder, manifest, below, depth + 1)])
+
+
+def store_below(place: Path, manifest: Mapping[str, Any], below: str, depth: int = 1) -> Store:
+    """Return a store for reading what lies below an overlay, of whatever kind it is.
+
+    Parameters
+    ----------
+    place : Path
+        Of the overlay.
+    manifest : mapping
+        What `read_manifest` returns.
+    below : str
+        Where the volume below lies; see `below_overlay`.
+    depth : int
+        How many overlays were followed already.
+
+    Raises
+    ------
+    StackError
+        If there is nothing, or another volume.
+    """
+    if not is_address(below) and not Path(below).expanduser().exists():
         raise StackError(
             f"{place} holds only changes to {below}, but there is nothing: "
             f"name the volume with --source or in the environment variable {VARIABLE}."
         )
-    return LayeredStore([FilesStore(folder), store_at(below, None, depth + 1)])
+    if manifest.get("zarr", True):
+        return store_at(below, None, depth)
+    from sff_napari.stacks.below import StackStore
+    from sff_napari.stacks.opening import open_stack
+
+    if not is_address(below) and zarrs.is_zarr(Path(below).expanduser()):
+        raise StackError(
+            f"{place} holds only changes to a stack that is no zarr, but {below} is one: "
+            "name the right one with --source."
+        )
+    try:
+        arrays = {path: (place / path / "zarr.json").read_bytes() for path in manifest["arrays"]}
+    except OSError as error:
+        raise StackError(f"{place} is a damaged overlay: metadata is missing.") from error
+    stack = open_stack(below, dict(manifest["source"]["select"]))
+    try:
+        return StackStore(stack, arrays, str(place))
+    except StackError:
+        stack.close()
+        raise
 
 
 def open_overlay(
@@ -156,17 +202,17 @@ def open_overlay(
     StackError
         If the overlay is damaged or the volume below cannot be used.
     """
-    from sff_napari.stacks import zarrs
-
     manifest = read_manifest(place)
     if manifest is None:
         return None
     try:
-        node = zarr.open(store_at(str(place), source), path=manifest["group"], mode="r")
+        store = store_at(str(place), source)
+        node = zarr.open(store, path=manifest["group"], mode="r")
     except StackError:
         raise
     except Exception as error:  # damaged metadata makes the parser raise anything
         raise StackError(f"{place} is a damaged zarr: its metadata cannot be read.") from error
     stack = zarrs.open_zarr(place, select, node)
+    stack.on_close(store.close)
     stack.details["overlay of"] = shown(below_overlay(place, manifest, source or asked_source()))
     return stack

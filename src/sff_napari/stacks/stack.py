@@ -314,6 +314,10 @@ class Stack:
         if self._close is not None:
             self._close()
 
+    def on_close(self, close: Callable[[], None]) -> None:
+        """Have something else closed with the stack, in place of what was closed before."""
+        self._close = close
+
     @property
     def levels(self) -> tuple[Level, ...]:
         """Coarser versions of the stack, the finer ones first; none where it has no pyramid."""

@@ -289,7 +289,7 @@ class Build:
     def _coarser(self, touched: set[Place], state: str) -> None:
         places = touched
         levels = self.job.layout.levels
-        imported = self._fresh and self.job.origin.kind == "stack"
+        imported = self._fresh and self.job.imported
         for number in range(1, len(levels)):
             level = levels[number]
             places = above(level, levels[number - 1], places)

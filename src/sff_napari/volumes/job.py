@@ -17,8 +17,9 @@ from zarr.abc.store import Store
 from sff_napari.arrays import is_constant
 from sff_napari.errors import StackError
 from sff_napari.stacks import Stack, open_stack
+from sff_napari.stacks.below import StackStore
 from sff_napari.stacks.layers import MISSING, FilesStore, LayeredStore
-from sff_napari.stacks.overlay import store_at
+from sff_napari.stacks.overlay import store_at, store_below
 from sff_napari.volumes.cells import Cells, Place
 from sff_napari.volumes.files import ORIGINALS, RECORDS, Folder
 from sff_napari.volumes.keys import joined, safe_key
@@ -99,7 +100,11 @@ def _check_plan(plan: Any, path: Path) -> None:
             safe_key(key)
     if not isinstance(plan["axes"], str) or not isinstance(plan["overlay"], bool):
         raise StackError(f"{path} is damaged: it cannot be used.")
-    {str(name): int(at) for name, at in plan["select"].items()}
+    for chosen in (plan["select"], plan["source"]["select"]):
+        {str(name): int(at) for name, at in chosen.items()}
+    # An overlay over a stack that is no zarr has its levels at its top.
+    if plan["overlay"] and not (plan["zarr"] or all(path.isalnum() for path in plan["arrays"])):
+        raise StackError(f"{path} is damaged: it cannot be used.")
 
 
 class Job:
@@ -119,7 +124,7 @@ class Job:
         self.plan = read_plan(root)
         self.folder = Folder(root)
         self.overlay: bool = self.plan["overlay"]
-        self.imported: bool = not self.plan["zarr"]
+        self.imported: bool = not self.plan["zarr"] and not self.overlay
         self.layout = Layout.read(
             self.folder.get,
             self.plan["axes"],
@@ -133,8 +138,13 @@ class Job:
         # Not every method can tell, and earlier versions did not store it.
         confidence = self.plan.get("confidence", "")
         self.confidence = self._cells(confidence) if confidence else None
-        self.source: Store | None = store_at(origin.place) if origin.kind == "zarr" else None
+        self.source: Store | None = None
         self._stack: Stack | None = None
+        if origin.kind == "zarr":
+            self.source = store_at(origin.place)
+        elif origin.kind == "stack" and self.overlay:
+            self.source = store_below(root, self.plan, origin.place)
+            self._stack = self.source.stack if isinstance(self.source, StackStore) else None
         self._lock = threading.Lock()
         here = FilesStore(root)
         originals = FilesStore(root / ORIGINALS)

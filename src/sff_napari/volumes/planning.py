@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import zarr
+from zarr.abc.store import Store
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 import sff_napari
-from sff_napari.errors import InputError, StackError
+from sff_napari.errors import StackError
 from sff_napari.stacks import Stack, stack_identity
+from sff_napari.stacks.below import StackStore, zarr_over
+from sff_napari.stacks.layers import content_of
 from sff_napari.stacks.ome import OmeWriter
 from sff_napari.stacks.overlay import name_below, store_at
 from sff_napari.stacks.places import is_address
@@ -98,8 +101,6 @@ def plan_volume(
     ------
     StackError
         If the stack cannot be used.
-    InputError
-        If an overlay is asked for and the stack is no zarr.
     WeightsError
         If a network was chosen and its weights cannot be used.
     """
@@ -109,14 +110,13 @@ def plan_volume(
     if is_zarr and is_address(place):
         place = stack.location or place
     origin = Origin("zarr" if is_zarr else "stack", place, tuple(sorted(select.items())))
-    if overlay and not is_zarr:
-        raise InputError(
-            f"{stack.name} is {stack.kind}: --overlay needs a zarr; leave it out to write a copy."
-        )
     notes: list[str] = []
-    layout, documents, reduction = (
-        _of_zarr(place, stack, select, notes) if is_zarr else _of_stack(stack)
-    )
+    if is_zarr:
+        layout, documents, reduction = _of_zarr(place, stack, select, notes)
+    elif overlay:
+        layout, documents, reduction = _over_stack(stack, notes)
+    else:
+        layout, documents, reduction = _of_stack(stack)
     plan: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -180,6 +180,11 @@ def _of_zarr(
     for path in _homes([layout.group, *paths[1]]):
         for name, data in read_documents(get, path).items():
             documents[joined(path, name)] = data
+    return layout, documents, _reduction(store, layout, len(paths[1]), notes)
+
+
+def _reduction(store: Store, layout: Layout, count: int, notes: list[str]) -> str:
+    """Return how the coarser levels of a volume were made; `count` is how many arrays it has."""
     way: str | None = None
     if len(layout.levels) > 1:
         fine, coarse = (
@@ -194,20 +199,35 @@ def _of_zarr(
                 "How the coarser levels were made was not recognised: "
                 "changed parts of them become means."
             )
+    if len(layout.levels) < count:
+        notes.append(
+            f"Only {len(layout.levels)} of {count} levels are whole multiples of the next "
+            "finer one: the others stay as they were."
+        )
+    return way or "mean"
+
+
+def _over_stack(stack: Stack, notes: list[str]) -> tuple[Layout, dict[str, bytes], str]:
+    """Return what an overlay over a stack that is no zarr looks like."""
+    documents = zarr_over(stack)
+    paths = find_arrays(documents.get, lambda _: [])
+    layout = Layout.read(documents.get, "zyx", {}, paths)
     if len(layout.levels) < len(paths[1]):
         notes.append(
             f"Only {len(layout.levels)} of {len(paths[1])} levels are whole multiples of the next "
-            "finer one: the others stay as they were."
+            "finer one: the overlay leaves out the others."
         )
-    return layout, documents, way or "mean"
+        documents = zarr_over(stack, len(layout.levels))
+        paths = find_arrays(documents.get, lambda _: [])
+    arrays = {path: documents[joined(path, "zarr.json")] for path in paths[1]}
+    store = StackStore(stack, arrays, stack.name)
+    return layout, documents, _reduction(store, layout, len(paths[1]), notes)
 
 
 def _of_stack(stack: Stack) -> tuple[Layout, dict[str, bytes], str]:
-    from sff_napari.volumes.sides import _dump
-
     store = MemoryStore()
     OmeWriter(cast(Any, store), stack.shape, stack.dtype, stack.voxel_size, stack.name)
-    documents = _dump(store)
+    documents = content_of(store)
     layout = Layout.read(documents.get, "zyx", {}, find_arrays(documents.get, lambda _: []))
     return layout, documents, "mean"
 

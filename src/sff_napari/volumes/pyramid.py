@@ -171,7 +171,7 @@ def write_coarse(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         return values[tuple(slice(0, n) for n in shape)]
 
     made = cut(reduce(now, level.factors, way))
-    if job.origin.kind == "stack":
+    if job.source is None and job.origin.kind == "stack":
         original = cut(reduce(was, level.factors, way))
         before: bytes | None = level.cells.encode(place, original)
     else:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import zarr
-from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
+from sff_napari.stacks.layers import content_of
 from sff_napari.volumes.files import RECORDS
 from sff_napari.volumes.keys import joined
 from sff_napari.volumes.layout import Get, Layout, attributes_of, read_documents
@@ -140,7 +140,7 @@ def lay_out_sides(layout: Layout, get: Get, zarr_format: int, *, confident: bool
             attributes={"description": CONFIDENCE_NOTE, "axes": ["z", "y", "x"], "scale": 1 / SURE},
             **_separated(zarr_format),
         )
-    documents = _dump(store)
+    documents = content_of(store)
     # Groups above these arrays exist already; beside a plain array there are none.
     keep = tuple(f"{path}/" for path in (label, displacement, confidence) if path)
     documents = {key: data for key, data in documents.items() if key.startswith(keep)}
@@ -236,18 +236,3 @@ def _consolidated(get: Get, group: str, documents: Mapping[str, bytes]) -> dict[
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
-
-
-def _dump(store: MemoryStore) -> dict[str, bytes]:
-    from zarr.core.buffer import default_buffer_prototype
-
-    async def collect() -> dict[str, bytes]:
-        prototype = default_buffer_prototype()
-        found = {}
-        async for key in store.list():
-            data = await store.get(key, prototype)
-            if data is not None:
-                found[key] = data.to_bytes()
-        return found
-
-    return sync(collect())

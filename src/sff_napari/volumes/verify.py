@@ -8,7 +8,7 @@ from pathlib import Path
 from sff_napari.errors import StackError
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.stacks.layers import MISSING
-from sff_napari.stacks.overlay import asked_source, below_overlay, store_at
+from sff_napari.stacks.overlay import asked_source, below_overlay, store_below
 from sff_napari.volumes import records
 from sff_napari.volumes.files import ORIGINALS, Folder
 from sff_napari.volumes.job import Origin, read_plan
@@ -65,8 +65,8 @@ def origin_below(root: Path, source: str | None = None) -> Origin | None:
     if not plan["overlay"]:
         return None
     place = below_overlay(root, plan, source or asked_source())
-    select = tuple(sorted((str(k), int(v)) for k, v in plan["select"].items()))
-    return Origin("zarr", place, select)
+    select = tuple(sorted((str(k), int(v)) for k, v in plan["source"]["select"].items()))
+    return Origin("zarr" if plan["zarr"] else "stack", place, select)
 
 
 def verify_volume(
@@ -114,7 +114,7 @@ def verify_volume(
     if plan["overlay"]:
         try:
             origin = origin_below(out, source)
-            below = None if origin is None else store_at(origin.place)
+            below = None if origin is None else store_below(out, plan, origin.place)
         except StackError as error:
             verdict.notes.append(f"What the chunks were was not checked: {error}")
     total = sum(1 for _ in records.read_chunks(folder)) or 1
