@@ -156,19 +156,16 @@ class FoldLaw:
 
     def hidden_half_width(self, along: Tensor, side: Tensor) -> Tensor:
         """Return w2 at arc lengths on sides (bool, True for positive distance), in pixels."""
-        return self.half_width(along) + self._on_side(self.gap, along, side)
-
-    def _on_side(self, values: Tensor, along: Tensor, side: Tensor) -> Tensor:
-        negative = interpolate(self.knots, values[0], along)
-        positive = interpolate(self.knots, values[1], along)
-        return torch.where(side, positive, negative)
+        places = _Places(self.knots, along)
+        return places.read(self.dark) + places.read_side(self.gap, side)
 
     def _terms(self, along: Tensor, side: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        dark = self.half_width(along)
-        gap = self._on_side(self.gap, along, side)
-        decay = self._on_side(self.decay, along, side)
+        places = _Places(self.knots, along)
+        dark = places.read(self.dark)
+        gap = places.read_side(self.gap, side)
+        decay = places.read_side(self.decay, side)
         if self.tail.ndim == 2:
-            tail = self._on_side(self.tail, along, side)
+            tail = places.read_side(self.tail, side)
         else:
             tail = torch.where(side, self.tail[1], self.tail[0]).expand_as(along)
         return dark, gap, decay, tail
@@ -274,13 +271,52 @@ def ends_inside(curve: Curve, law: FoldLaw, shape: tuple[int, int]) -> tuple[boo
 
 def interpolate(knots: Tensor, values: Tensor, at: Tensor) -> Tensor:
     """Return `values` (K,) on `knots` (K,) linearly interpolated at `at`, constant beyond."""
-    if len(knots) == 1:
-        return values[0].expand_as(at)
-    at = at.clamp(float(knots[0]), float(knots[-1]))
-    right = torch.searchsorted(knots, at.contiguous(), right=True).clamp_(1, len(knots) - 1)
-    low, high = knots[right - 1], knots[right]
-    share = (at - low) / (high - low)
-    return values[right - 1] + share * (values[right] - values[right - 1])
+    return _Places(knots, at).read(values)
+
+
+class _Places:
+    """Places between knots, found once for everything that is read there.
+
+    Parameters
+    ----------
+    knots : Tensor, (K,)
+        Ascending.
+    at : Tensor, (...)
+        Arc lengths; those beyond the knots count as the last ones.
+    """
+
+    def __init__(self, knots: Tensor, at: Tensor) -> None:
+        self._knots, self._at = knots, at
+        self._found: tuple[Tensor, Tensor] | None = None
+
+    def read(self, values: Tensor) -> Tensor:
+        """Return `values` (K,) linearly interpolated."""
+        if not values.requires_grad and bool((values == values[0]).all()):
+            return values[0].expand_as(self._at)
+        right, share = self._find()
+        low = values[right - 1]
+        return low + share * (values[right] - low)
+
+    def read_side(self, values: Tensor, side: Tensor) -> Tensor:
+        """Return `values` (2, K) interpolated on sides (bool, True for the second row)."""
+        if not values.requires_grad and bool((values == values[:, :1]).all()):
+            return torch.where(side, values[1, 0], values[0, 0])
+        right, share = self._find()
+        flat = values.reshape(-1)
+        index = right + side * values.shape[1]
+        low = flat[index - 1]
+        return low + share * (flat[index] - low)
+
+    def _find(self) -> tuple[Tensor, Tensor]:
+        """Return the knot after each place, and the share of the way to it."""
+        if self._found is None:
+            knots = self._knots
+            at = self._at.clamp(float(knots[0]), float(knots[-1]))
+            right = torch.searchsorted(knots, at.contiguous(), right=True)
+            right = right.clamp_(1, len(knots) - 1)
+            low, high = knots[right - 1], knots[right]
+            self._found = right, (at - low) / (high - low)
+        return self._found
 
 
 def fold_displacement(law: FoldLaw, at: LineCoordinates) -> Tensor:
