@@ -15,6 +15,7 @@ from tests.volumes.conftest import QUICK, Folds, run, tree, write_ome
 
 import sff_napari
 from sff_napari.errors import InputError
+from sff_napari.evaluation.without_truth import correlation, smooth
 from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack, write_stack
@@ -175,8 +176,31 @@ def test_the_record_says_how_each_fold_was_restored(
     assert record["software"]["sff-napari"] == sff_napari.__version__
     (piece,) = record["pieces"]
     assert set(piece["scores"]) >= {"near_before", "near_after"}
+    # Slices 1 and 3 are damaged, and there is no pair of others.
+    assert (record["clean_pair"], piece["scores"]["clean"]) == (None, None)
     assert [one["name"] for one in piece["report"]["neighbours"]] == ["previous", "following"]
     assert all("shift" in one for one in piece["report"]["neighbours"])
+
+
+def test_the_record_says_how_much_clean_slices_resemble_each_other(
+    source: Path, folds: Folds, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.zarr"
+    run(source, {1: folds[1]}, out)
+    record = json.loads((out / "sff_napari/slices/000001.json").read_text())
+    assert record["clean_pair"] == [2, 3]
+    stack = open_stack(source)
+    expected = correlation(smooth(stack[2]), smooth(stack[3]))
+    assert record["pieces"][0]["scores"]["clean"] == pytest.approx(expected, abs=1e-3)
+    # A pair that cannot be read takes nothing from the slice.
+    single = {0: [Fold([(0, 100), (159, 120)], 2, source="detected")]}
+    fine = neuropil((5, 160, 192), seed=5)
+    thin = write_ome(tmp_path / "thin.zarr", fine, chunks=(1, 64, 64), levels=1)
+    (thin / "s0/c/2/0/0").write_bytes(b"no chunk")
+    assert run(thin, single, tmp_path / "other.zarr").complete
+    record = json.loads((tmp_path / "other.zarr/sff_napari/slices/000000.json").read_text())
+    assert record["clean_pair"] == [1, 2]
+    assert record["pieces"][0]["scores"]["clean"] is None
 
 
 @st.composite

@@ -171,6 +171,10 @@ def test_unknown_folds_and_volumes(source: Path, folds: Folds, tmp_path: Path) -
         ("slices/000003.json", "[" * 200_000),
         ("slices/000003.json", '{"slice": 1, "status": "restored", "folds": []}'),
         ("slices/000003.json", '{"slice": 3, "status": "restored", "folds": [{"id": "a"}]}'),
+        (
+            "slices/000003.json",
+            '{"slice": 3, "status": "restored", "folds": [], "clean_pair": [4, 2]}',
+        ),
         ("plan.json", '{"format": "sff-napari-volume", "version": 99}'),
         ("plan.json", "[]"),
         ("plan.json", "null"),

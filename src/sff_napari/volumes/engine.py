@@ -337,7 +337,7 @@ def _missing(
         taken_back = {fold["id"] for fold in record.get("reverted", [])}
         rest = {name: fold for name, fold in one.folds.items() if name not in taken_back}
         fill = "" if one.fill in taken_back else one.fill
-        left = plan_slice(key, one.z, rest, one.previous, one.following, one.note, fill)
+        left = plan_slice(key, one.z, rest, one.previous, one.following, one.note, fill, one.clean)
         if record["status"] == "failed" and left.makes:
             todo.append(left)
         elif record["status"] != "failed" and record["key"] != left.key:

@@ -92,6 +92,7 @@ def _slice_record(job: Job, plan: SlicePlan, keys: list[str], reverted: Folds) -
         "previous": plan.previous,
         "following": plan.following,
         "note": plan.note,
+        "clean_pair": None if plan.clean is None else list(plan.clean),
         "parameters": job.plan["parameters"],
         "weights_sha256": job.plan["weights_sha256"],
         "software": records.software(),

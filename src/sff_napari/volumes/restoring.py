@@ -61,7 +61,8 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         The volume.
     task : mapping
         ``key``, ``z``, ``piece``, ``folds`` (in pixels of what the piece
-        reads), ``previous``, ``following`` (slices or None), ``device`` and
+        reads), ``previous``, ``following`` (slices or None), ``clean`` (two
+        undamaged slices next to each other or None), ``device`` and
         ``weights``; in a large slice ``lines`` and ``drift``, what the folds
         did as it was found before.
 
@@ -117,7 +118,12 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         restored = made.restored.astype(damaged.dtype)
         patch = Patch.of(piece, damaged, restored, made.synthesised, made.flow, made.confidence)
         scores = score_without_truth(
-            damaged, made.restored, made.synthesised, made.flow, list(around.values())
+            damaged,
+            made.restored,
+            made.synthesised,
+            made.flow,
+            list(around.values()),
+            _clean_pairs(job, task, around, part),
         )
         record = {
             "report": as_plain({**made.report, "device": None}),
@@ -126,6 +132,23 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         }
     store_patch(job, key, task["z"], patch, record)
     return {"pixels": piece.pixels}
+
+
+def _clean_pairs(
+    job: Job,
+    task: Mapping[str, Any],
+    around: Mapping[str, NDArray[Any]],
+    part: tuple[slice, slice],
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Return undamaged slices next to each other, as far as they show tissue in a part."""
+    if task.get("clean") is None:
+        return []
+    read = {task[name]: image for name, image in around.items()}
+    try:
+        first, second = (read[z] if z in read else job.read_before(z, *part) for z in task["clean"])
+    except Exception:  # codecs raise what they like; only a measure is missing then
+        return []
+    return [] if is_constant(first) or is_constant(second) else [(first, second)]
 
 
 def store_patch(job: Job, key: str, z: int, patch: Patch, record: Mapping[str, Any]) -> None:

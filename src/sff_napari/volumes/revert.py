@@ -148,9 +148,10 @@ def _plans(
             if fold["id"] not in wanted
         }
         reverted[z] = sorted([*taken, *now], key=lambda fold: str(fold["id"]))
-        plans.append(
-            plan_slice(base, z, rest, record["previous"], record["following"], record["note"])
-        )
+        pair = record.get("clean_pair")
+        clean = None if pair is None else (int(pair[0]), int(pair[1]))
+        around = record["previous"], record["following"]
+        plans.append(plan_slice(base, z, rest, *around, record["note"], clean=clean))
     unknown = sorted(wanted - there)
     if unknown:
         raise InputError(

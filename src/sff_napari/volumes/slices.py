@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sff_napari.folds import Fold
-from sff_napari.sessions import choose_neighbours
+from sff_napari.sessions import choose_neighbours, clean_pairs
 from sff_napari.volumes.filling import LONGEST
 from sff_napari.volumes.keys import digest
 from sff_napari.volumes.lines import around, near
@@ -35,6 +35,9 @@ class SlicePlan:
     fill : str
         Name under which the slice is made as a whole, because it is missing;
         else empty.
+    clean : (int, int) or None
+        Undamaged slices next to each other, near this one: how much they
+        resemble each other is what the restored slice is measured by.
     """
 
     z: int
@@ -44,6 +47,7 @@ class SlicePlan:
     note: str
     key: str
     fill: str = ""
+    clean: tuple[int, int] | None = None
 
     @property
     def makes(self) -> bool:
@@ -112,15 +116,17 @@ class SlicePlan:
         more: Mapping[str, Any] | None = None,
     ) -> Task:
         weights = settings.weights
+        beside = "" if self.clean is None else f"-c{self.clean[0]:06d}"
         return Task(
             kind,
             {
-                "key": f"z{self.z:06d}-p{piece.number:05d}-{self.key[:16]}",
+                "key": f"z{self.z:06d}-p{piece.number:05d}-{self.key[:16]}{beside}",
                 "z": self.z,
                 "piece": piece.to_dict(),
                 "folds": [fold.to_dict() for fold in folds],
                 "previous": self.previous,
                 "following": self.following,
+                "clean": None if self.clean is None else list(self.clean),
                 "device": settings.device,
                 "weights": None if weights is None else str(weights.resolve()),
                 **(more or {}),
@@ -174,7 +180,9 @@ def plan_slices(
             plans.append(plan_slice(base, z, {}, previous, following, around.note, name))
             continue
         named = {f"z{z}-{number}": fold for number, fold in enumerate(folds[z])}
-        plans.append(plan_slice(base, z, named, previous, following, around.note))
+        pairs = clean_pairs((z,), 0, count, damaged, most=1)
+        clean = (pairs[0][0][0], pairs[0][1][0]) if pairs else None
+        plans.append(plan_slice(base, z, named, previous, following, around.note, clean=clean))
     return plans, failed
 
 
@@ -199,8 +207,9 @@ def plan_slice(
     following: int | None,
     note: str = "",
     fill: str = "",
+    clean: tuple[int, int] | None = None,
 ) -> SlicePlan:
     """Return what is done to one slice; parameters as in `SlicePlan`."""
     lines = [fold.to_dict() for fold in folds.values()]
     key = digest([base, z, lines, list(folds), previous, following, fill])
-    return SlicePlan(z, folds, previous, following, note, key, fill)
+    return SlicePlan(z, folds, previous, following, note, key, fill, clean)
