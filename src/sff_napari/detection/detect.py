@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sff_napari.arrays import as_slice
 from sff_napari.detection.binarise import averaged, checked_threshold, measure_darkness
@@ -22,6 +21,7 @@ from sff_napari.detection.judge import (
     trimmed,
 )
 from sff_napari.detection.measure import Measured, Slice, at_full_scale, finished, measure
+from sff_napari.detection.onward import carried_on
 from sff_napari.detection.ridge import Ridge, follow
 from sff_napari.detection.search import SIDE, Seed, find_seeds
 from sff_napari.detection.vertices import to_fold
@@ -93,15 +93,19 @@ def detect_folds(
     report = Reporter(progress, cancelled)
     place = choose_device(device)
     array = np.ascontiguousarray(as_slice(image))
-    found = _search(array, level, place, report.part(0.0, 0.8))
+    report(0.0, "binarising the slice")
+    view = Slice(array, measure_darkness(array))
+    found = _search(view, level, place, report.part(0.0, 0.8))
     if min(array.shape) >= _COARSE * _LEAST_COARSE_SIDE:
         # Film folded more than once is wide and shows texture, which averaging removes.
         small = averaged(array, _COARSE)
-        for score, line in _search(small, level, place, report.part(0.8, 1.0), SIDE // 2):
+        reduced = Slice(small, measure_darkness(small))
+        for score, line in _search(reduced, level, place, report.part(0.8, 1.0), SIDE // 2):
             wide = _COARSE * float(np.median(line.half_widths)) > _WIDE
             if wide and line.length >= _WIDE_LENGTH * min(small.shape):
                 found.append((score, _enlarged(line, _COARSE)))
     found = _without_duplicates(found)
+    found = _without_duplicates([(score, carried_on(view, line)) for score, line in found])
     report(1.0, "done")
     shape = (array.shape[0], array.shape[1])
     return [
@@ -111,18 +115,15 @@ def detect_folds(
 
 
 def _search(
-    array: NDArray[Any],
+    view: Slice,
     level: float,
     place: torch.device,
     report: Reporter,
     side: int = SIDE,
 ) -> list[tuple[float, Measured]]:
     """Return the folds of a slice with their scores, duplicates among them."""
-    report(0.0, "binarising the slice")
-    darkness = measure_darkness(array)
     report(0.2, "searching for lines")
-    seeds = find_seeds(darkness, level, place, side)
-    view = Slice(array, darkness)
+    seeds = find_seeds(view.darkness, level, place, side)
     return [
         (score, taken_to_border(view, finished(view, line)))
         for score, line in _lines(view, seeds, report.part(0.4, 1.0))

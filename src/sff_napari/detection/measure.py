@@ -261,7 +261,7 @@ def _described(
     """Return the appearance of the band along the line, and cut its ends to where it is."""
     reach = np.ceil(1.3 * float(np.percentile(half, 95)) + 14)
     offsets = np.arange(-reach, reach + 1)
-    level = _level(view, line, offsets)
+    level = level_beside(view, line, offsets)
     away = np.abs(offsets)[None, :]
     core = away <= np.maximum(0.75 * half, 1.0)[:, None]
     dark = _mean_where(level, core)
@@ -281,10 +281,22 @@ def _described(
     return Measured(line, half, depth, dark, solid, two_sided, edges)
 
 
-def _level(
+def level_beside(
     view: Slice, line: Points, offsets: NDArray[np.float64], aside: float = -6.0
 ) -> NDArray[np.float32]:
-    """Return the darkness beside a line at full scale, (N, K), NaN where there is no image."""
+    """Return the darkness beside a line at full scale, (N, K), NaN where there is no image.
+
+    Parameters
+    ----------
+    view : Slice
+        The slice.
+    line : ndarray, (N, 2)
+        The line, (y, x) in px.
+    offsets : ndarray, (K,)
+        Signed distances from the line, px.
+    aside : float
+        How far beyond the largest offset the brightness of the tissue is taken, px.
+    """
     strip = view.strip(line, offsets)
     factor = view.darkness.factor
     beside = np.array([-1.0, 1.0]) * (float(np.abs(offsets).max()) + aside)
@@ -300,7 +312,7 @@ def darkness_of(
     """Return the darkness within `reach` px of a line, (N, K), and where there is image."""
     offsets = np.arange(-np.floor(reach) - 14, np.floor(reach) + 15)
     # Beside a wide band at the border the tissue is best judged from farther away.
-    level = _level(view, line, offsets, aside=40.0)[:, 14:-14]
+    level = level_beside(view, line, offsets, aside=40.0)[:, 14:-14]
     return np.nan_to_num(level, nan=0.0), np.isfinite(level)
 
 

@@ -14,6 +14,8 @@ _SPACING = (110.0, 75.0, 50.0, 40.0)
 """Distances between vertices that are tried, px."""
 _TOLERANCE = 0.8
 """Largest distance of the fold line from the ridge, px (90 % of it)."""
+_OUTSIDE = 3.0
+"""How far outside the slice a point of a line may lie, px."""
 _STRAIGHT = 0.6
 """Largest distance from a straight line at which a line counts as straight, px."""
 
@@ -41,6 +43,8 @@ def to_fold(
     source : str
         See `Fold`.
     """
+    kept = _inside_part(points, shape)
+    points, half_widths = points[kept], half_widths[kept]
     course = smooth(points, 6.0)
     middle = max(float(np.median(half_widths)), 0.5)
     straight = _straight_ends(course)
@@ -61,6 +65,20 @@ def to_fold(
         score=score,
         source=source,
     )
+
+
+def _inside_part(points: Points, shape: tuple[int, int]) -> slice:
+    """Return the longest part of a line that lies in the slice, all of it if that is too short.
+
+    The centre of a band along the border may leave the slice; put back on the border, its
+    end would make the line cross itself.
+    """
+    limit = np.asarray(shape) - 1 + _OUTSIDE
+    inside = ((points >= -_OUTSIDE) & (points <= limit)).all(axis=1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], inside.astype(np.int8), [0]])))
+    runs = [(int(stop - start), slice(start, stop)) for start, stop in edges.reshape(-1, 2)]
+    count, part = max(runs, key=lambda run: run[0], default=(0, slice(None)))
+    return part if count >= 8 else slice(None)
 
 
 def ends_of(course: Points, ends: Points) -> Points:
