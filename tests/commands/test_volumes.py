@@ -98,6 +98,33 @@ def test_verify_names_what_is_wrong(
     assert "is no volume that sff-napari restored" in missing.err
 
 
+def test_info_tells_what_a_volume_was_made_from(
+    volume: tuple[Path, Path], tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, out = tmp_path / "home", tmp_path / "home" / "out.zarr"
+    home.mkdir()
+    images = neuropil((7, 96, 96), seed=2)
+    source = write_stack(home / "in.tif", images)
+    arguments = ("restore", source, "--folds", volume[1], "-o", out, "--overlay", *QUICK)
+    assert command(*arguments).code == 0
+    assert command("revert", out, "--fold", "z3-0").code == 0
+    facts = command("info", out, "--json").json
+    assert (facts["restored from"], facts["kind of that"]) == ("in.tif", "OME-TIFF")
+    assert facts["only changes are stored"] is True
+    assert (facts["slices restored"], facts["slices reverted"]) == ([1, 5], [3])
+    assert "slices failed" not in facts
+    # One that lies elsewhere is named by the user.
+    away = source.rename(tmp_path / "away.tif")
+    assert "there is nothing" in command("info", out).err
+    told = command("info", out, "--source", away)
+    assert told.code == 0
+    assert "slices restored" in told.out
+    assert "is no overlay" in command("info", away, "--source", away).err
+    (out / "sff_napari/slices/000001.json").write_text("{}")
+    assert "is damaged" in command("info", out, "--source", away, "--json").json["record"]
+    assert "restored from" not in command("info", away).out
+
+
 def test_worker_processes(volume: tuple[Path, Path], tmp_path: Path, command: Command) -> None:
     arguments = ("restore", volume[0], "--folds", volume[1], "--slices", "1,5", *QUICK)
     one, two = tmp_path / "one.zarr", tmp_path / "two.zarr"

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sff_napari.commands.base import CONTEXT, STACK, echo_json, json_option, progress_bar
 
+if TYPE_CHECKING:
+    from sff_napari.stacks import Stack
+
 _PACKAGES = ("numpy", "scipy", "torch", "zarr", "tifffile", "scikit-image", "napari")
 
 _SAMPLE = 512
 """Half the side of the part whose grey values are given, px."""
+_MOST_SHOWN = 20
+"""Slices that are named at most; --json names all."""
 _MOST_FILES = 200_000
 """Files that are counted at most: more take minutes."""
 
@@ -20,14 +25,16 @@ _MOST_FILES = 200_000
 @click.command(context_settings=CONTEXT)
 @click.argument("stack", type=STACK, required=False)
 @click.option("--missing", is_flag=True, help="Also look for slices that hold no image.")
+@click.option("--source", help="Where the volume below an overlay lies, if not beside it.")
 @json_option
-def command(stack: Path | str | None, missing: bool, as_json: bool) -> None:
+def command(stack: Path | str | None, missing: bool, source: str | None, as_json: bool) -> None:
     """Say what a stack is; without STACK, what is installed here.
 
     Only the description of the stack and a small part of its middle slice are
-    read, of each slice a little more with --missing.
+    read, of each slice a little more with --missing.  Of a volume that restore
+    wrote it also says what it was made from and which slices were restored.
     """
-    facts = _installation() if stack is None else _stack(stack, missing)
+    facts = _installation() if stack is None else _stack(stack, missing, source)
     if as_json:
         echo_json(facts)
         return
@@ -36,14 +43,53 @@ def command(stack: Path | str | None, missing: bool, as_json: bool) -> None:
         click.echo(f"{name.ljust(width)}  {_text(value, name)}")
 
 
-def _stack(place: Path | str, missing: bool) -> dict[str, Any]:
+def _opened(place: Path | str, source: str | None) -> Stack:
+    from sff_napari.errors import InputError
+    from sff_napari.stacks import open_stack
+    from sff_napari.stacks.overlay import open_overlay
+
+    if source is None:
+        return open_stack(place)
+    found = open_overlay(place, source=source) if isinstance(place, Path) else None
+    if found is None:
+        raise InputError(f"{place} is no overlay: leave out --source.")
+    return found
+
+
+def _made(place: Path | str) -> dict[str, Any]:
+    """Return what the record of a restored volume says; nothing of other stacks."""
+    from sff_napari.errors import StackError
+    from sff_napari.stacks.places import shown
+    from sff_napari.volumes.files import Folder
+    from sff_napari.volumes.job import PLAN, read_plan
+    from sff_napari.volumes.records import read_slices
+
+    if not isinstance(place, Path) or not (place / PLAN).is_file():
+        return {}
+    try:
+        made, slices = read_plan(place), read_slices(Folder(place))
+    except StackError as error:
+        return {"record": str(error)}
+    facts: dict[str, Any] = {
+        "restored from": shown(str(made["source"]["place"])),
+        "kind of that": made["source"].get("kind_of_stack"),
+        "restored by": made.get("program"),
+        "only changes are stored": made["overlay"],
+    }
+    for status in ("restored", "interpolated", "failed", "reverted"):
+        found = sorted(z for z, record in slices.items() if record["status"] == status)
+        if found or status == "restored":
+            facts[f"slices {status}"] = found
+    return facts
+
+
+def _stack(place: Path | str, missing: bool, source: str | None) -> dict[str, Any]:
     import numpy as np
 
-    from sff_napari.stacks import open_stack
     from sff_napari.stacks.places import shown
     from sff_napari.volumes.missing import find_missing
 
-    with open_stack(place) as stack:
+    with _opened(place, source) as stack:
         depth, height, width = stack.shape
         z = depth // 2
         rows, columns = (slice(max(0, n // 2 - _SAMPLE), n // 2 + _SAMPLE) for n in (height, width))
@@ -61,6 +107,7 @@ def _stack(place: Path | str, missing: bool) -> dict[str, Any]:
             "axes": stack.axes,
             "chunks": None if stack.chunks is None else list(stack.chunks),
             **stack.details,
+            **_made(place),
             "megapixels": round(depth * height * width / 1e6, 3),
             "bytes uncompressed": depth * height * width * stack.dtype.itemsize,
             "bytes on disk": None if stack.path is None else bytes_on_disk(stack.path),
@@ -115,7 +162,7 @@ def _installation() -> dict[str, Any]:
         except PackageNotFoundError:
             facts[name] = None
     facts["devices"] = [describe_device(choose_device(name)) for name in available_devices()]
-    for kind in ("interpolation", "unfolding", "fusion"):
+    for kind in weights.NETWORKS:
         try:
             about = weights.info(kind)
         except WeightsError:
@@ -131,7 +178,9 @@ def _text(value: Any, name: str = "") -> str:
     if name.startswith("bytes"):
         return _size(value)
     if name.startswith("slices"):
-        return ", ".join(map(str, value)) or "none"
+        shown = [*map(str, value[:_MOST_SHOWN]), *(["..."] if len(value) > _MOST_SHOWN else [])]
+        count = f"{len(value)}: " if len(value) > _MOST_SHOWN else ""
+        return count + (", ".join(shown) or "none")
     if isinstance(value, list):
         return ", ".join(map(_item, value))
     if isinstance(value, bool):

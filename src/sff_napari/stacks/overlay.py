@@ -47,7 +47,7 @@ def read_manifest(place: Path) -> dict[str, Any] | None:
             {str(axis): int(at) for axis, at in manifest["source"]["select"].items()}
             if not all(path.isalnum() for path in manifest["arrays"]):
                 raise ValueError
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except StackError:
         raise
