@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 from zarr.abc.store import (
     ByteRequest,
     OffsetByteRequest,
@@ -27,12 +24,11 @@ from zarr.storage import MemoryStore
 from sff_napari.errors import StackError
 from sff_napari.stacks.layers import content_of
 from sff_napari.stacks.ome import image_metadata
+from sff_napari.stacks.planes import Planes
 from sff_napari.stacks.stack import Stack
 
 SIDE = 512
 """Side of the chunks, px: a fold changes few pixels of larger ones."""
-_KEPT = 512 * 2**20
-"""Slices kept in memory where a part of one cannot be read alone, in bytes."""
 
 
 def zarr_over(stack: Stack, count: int | None = None) -> dict[str, bytes]:
@@ -72,7 +68,7 @@ def zarr_over(stack: Stack, count: int | None = None) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class _Level:
-    stack: Stack
+    planes: Planes
     chunks: tuple[int, ...]
     grid: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -106,8 +102,6 @@ class StackStore(Store):
         self._is_open = True
         self._levels: dict[str, _Level] = {}
         self._documents = {f"{path}/zarr.json": data for path, data in arrays.items()}
-        self._planes: OrderedDict[tuple[int, int], NDArray[Any]] = OrderedDict()
-        self._lock = threading.Lock()
         for number, (path, document) in enumerate(arrays.items()):
             self._levels[path] = self._level(number, document, called)
 
@@ -129,7 +123,7 @@ class StackStore(Store):
         if number < len(found):
             there = found[number].shape
             if shape == there and dtype == found[number].dtype.newbyteorder("<"):
-                return _Level(found[number], array.chunks, array.cdata_shape, dtype)
+                return _Level(Planes(found[number]), array.chunks, array.cdata_shape, dtype)
         raise StackError(
             f"{called} holds changes to a stack with {shape} pixels of {dtype.name}, but "
             f"{self.stack.name} has {there or 'no such level'} of {self.stack.dtype.name}: "
@@ -154,8 +148,13 @@ class StackStore(Store):
         self.stack.close()
         super().close()
 
-    def _place(self, key: str) -> tuple[int, _Level, tuple[int, ...]] | None:
-        """Return number of the level, level and place of a chunk; None if a key names none."""
+    @property
+    def finest(self) -> Planes:
+        """The slices of the finest level."""
+        return next(iter(self._levels.values())).planes
+
+    def _place(self, key: str) -> tuple[_Level, tuple[int, ...]] | None:
+        """Return level and place of a chunk; None if a key names none."""
         path, _, rest = key.partition("/c/")
         parts = rest.split("/")
         if path not in self._levels or not all(p.isdecimal() and len(p) < 10 for p in parts):
@@ -163,7 +162,7 @@ class StackStore(Store):
         level, place = self._levels[path], tuple(map(int, parts))
         if len(place) != 3 or any(i >= n for i, n in zip(place, level.grid, strict=True)):
             return None
-        return list(self._levels).index(path), level, place
+        return level, place
 
     def chunk(self, key: str) -> bytes | None:
         """Return the bytes of a chunk; None if there is none of that name.
@@ -176,28 +175,18 @@ class StackStore(Store):
         found = self._place(key)
         if found is None:
             return None
-        number, level, (z, i, j) = found
+        level, (z, i, j) = found
         _, height, width = level.chunks
         values = np.zeros((height, width), dtype=level.dtype)
         rows, columns = (
             slice(at * side, min((at + 1) * side, length))
-            for at, side, length in zip((i, j), (height, width), level.stack.shape[1:], strict=True)
+            for at, side, length in zip(
+                (i, j), (height, width), level.planes.stack.shape[1:], strict=True
+            )
         )
         part = (slice(rows.stop - rows.start), slice(columns.stop - columns.start))
-        values[part] = self._read(number, level.stack, z, rows, columns)
+        values[part] = level.planes.read(z, rows, columns)
         return values.tobytes()
-
-    def _read(self, number: int, stack: Stack, z: int, rows: slice, columns: slice) -> NDArray[Any]:
-        if stack.reads_parts:
-            return stack.read(z, rows, columns)
-        # Chunks of a slice are asked for one after another: it is decoded once.
-        with self._lock:
-            plane = self._planes.pop((number, z), None)
-            plane = stack[z] if plane is None else plane
-            self._planes[number, z] = plane
-            while len(self._planes) > 1 and plane.nbytes * len(self._planes) > _KEPT:
-                self._planes.popitem(last=False)
-            return plane[rows, columns]
 
     async def get(
         self,

@@ -184,5 +184,11 @@ def _filling(cascade: Cascade, grid: tuple[int, int]) -> Tensor:
     around = [Features.of(one.image, one.known, 4) for one in cascade.neighbours]
     if cascade.mutual is not None:
         around = met_half_way(around, cascade.mutual)
-    filling = filling_confidence(around)[None, None]
-    return F.interpolate(filling, size=grid, mode="bilinear", align_corners=False)[0, 0]
+    shared = filling_confidence(around)[None, None]
+    filling = F.interpolate(shared, size=grid, mode="bilinear", align_corners=False)[0, 0]
+    # A fusion may know more of what it made up: a share of the variance, on the same grid.
+    doubt = getattr(cascade.fuser, "doubt", None)
+    if doubt is not None:
+        variance, known = doubt(grid)
+        filling = torch.where(known > 0, (1 - variance).clamp(0, 1).sqrt(), filling)
+    return filling

@@ -16,10 +16,11 @@ from zarr.abc.store import Store
 
 from sff_napari.arrays import is_constant
 from sff_napari.errors import StackError
-from sff_napari.stacks import Stack, open_stack
+from sff_napari.stacks import open_stack
 from sff_napari.stacks.below import StackStore
 from sff_napari.stacks.layers import MISSING, FilesStore, LayeredStore
 from sff_napari.stacks.overlay import store_at, store_below
+from sff_napari.stacks.planes import Planes
 from sff_napari.volumes.cells import Cells, Place
 from sff_napari.volumes.files import ORIGINALS, RECORDS, Folder
 from sff_napari.volumes.keys import joined, safe_key
@@ -139,12 +140,12 @@ class Job:
         confidence = self.plan.get("confidence", "")
         self.confidence = self._cells(confidence) if confidence else None
         self.source: Store | None = None
-        self._stack: Stack | None = None
+        self._planes: Planes | None = None
         if origin.kind == "zarr":
             self.source = store_at(origin.place)
         elif origin.kind == "stack" and self.overlay:
             self.source = store_below(root, self.plan, origin.place)
-            self._stack = self.source.stack if isinstance(self.source, StackStore) else None
+            self._planes = self.source.finest if isinstance(self.source, StackStore) else None
         self._lock = threading.Lock()
         here = FilesStore(root)
         originals = FilesStore(root / ORIGINALS)
@@ -156,12 +157,12 @@ class Job:
         return Cells(path, read_documents(self.folder.get, path))
 
     @property
-    def stack(self) -> Stack:
-        """The origin as a stack."""
+    def planes(self) -> Planes:
+        """The slices of the origin."""
         with self._lock:
-            if self._stack is None:
-                self._stack = open_stack(self.origin.place, dict(self.origin.select))
-            return self._stack
+            if self._planes is None:
+                self._planes = Planes(open_stack(self.origin.place, dict(self.origin.select)))
+            return self._planes
 
     def level(self, number: int) -> Level:
         """Return a level, 0 the finest."""
@@ -182,7 +183,7 @@ class Job:
     def read_before(self, z: int, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a part of slice `z` as it was, (rows, columns) in the native byte order."""
         if self.origin.kind == "stack":
-            return self.stack.read(z, rows, columns)
+            return self.planes.read(z, rows, columns)
         level = self.layout.finest
         array = self.before(level.cells)
         read = level.axes.region_reader(lambda index: np.asarray(array[index]))
@@ -232,7 +233,7 @@ class Job:
             found = level.plane_of(place, z)
             if found is not None:
                 index, rows, columns = found
-                values[index] = self.stack.read(z, rows, columns)
+                values[index] = self.planes.read(z, rows, columns)
         return level.cells.encode(place, values)
 
     def keep_before(self, key: str, data: bytes | None) -> None:
