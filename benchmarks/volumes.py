@@ -23,7 +23,7 @@ import zarr
 from sff_napari import restore
 from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil, simulate_fold
-from sff_napari.stacks import open_stack, read_folds, write_folds
+from sff_napari.stacks import open_stack, read_folds, write_folds, write_stack
 from sff_napari.stacks.ome import halved
 from sff_napari.volumes.engine import restore_volume
 from sff_napari.volumes.running import Cluster, Pool, Threads
@@ -175,16 +175,24 @@ def workers(folder: Path) -> None:
 
 
 def overlay(folder: Path) -> None:
-    """Compare the size of an overlay with that of a full copy."""
+    """Compare the size of an overlay with that of a full copy, over a zarr and over a TIFF."""
     source, folds = write(folder, (32, SIDE, SIDE), [7])
-    run(source, folds, folder / "full.zarr", Threads())
-    run(source, folds, folder / "thin.zarr", Threads(), overlay=True)
-    whole, full, thin = (
-        size(path) / 1e6 for path in (source, folder / "full.zarr", folder / "thin.zarr")
-    )
+    with open_stack(source) as stack:
+        tiff = write_stack(folder / "in.tif", np.stack(list(stack)))
     print("\n1 of 32 slices restored (3 %)")
-    print(f"source {whole:.2f} MB, full copy {full:.2f} MB, overlay {thin:.2f} MB")
-    print(f"overlay / full copy {thin / full:.3f}; restored slices / all slices {1 / 32:.3f}")
+    print(f"{'MB':8}{'source':>8}{'full':>8}{'overlay':>9}{'of full':>9}   of the overlay")
+    for place in (source, tiff):
+        full, thin = (folder / f"{place.suffix[1:]}-{name}.zarr" for name in ("full", "thin"))
+        run(place, folds, full, Threads())
+        run(place, folds, thin, Threads(), overlay=True)
+        sizes = [size(path) if path.is_dir() else path.stat().st_size for path in (place, full)]
+        whole, copied, laid = (n / 1e6 for n in (*sizes, size(thin)))
+        parts = ", ".join(
+            f"{name} {size(thin / name) / 1e6:.2f}" for name in ("0", "displacement", "confidence")
+        )
+        row = f"{whole:8.2f}{copied:8.2f}{laid:9.2f}{laid / copied:9.3f}   {parts}"
+        print(f"{place.suffix[1:]:8}{row}")
+    print(f"restored slices / all slices {1 / 32:.3f}")
 
 
 PARTS = {"throughput": throughput, "memory": memory, "workers": workers, "overlay": overlay}

@@ -33,10 +33,10 @@ DISPLACEMENT_NOTE = (
 )
 
 CONFIDENCE_NOTE = (
-    "Axes (z, y, x); value / 255 is how sure the restored pixel is. 255, which is not stored, "
-    "where the folds changed nothing. Where tissue was unfolded, the chance that the displacement "
-    "is within 1 px of the true one; where it was made up, the correlation that it should have "
-    "with the true tissue."
+    "Axes (z, y, x); value / 255 is how sure the restored pixel is, rounded to 2 %. 255, which is "
+    "not stored, where the folds changed nothing. Where tissue was unfolded, the chance that the "
+    "displacement is within 1 px of the true one; where it was made up, the correlation that it "
+    "should have with the true tissue."
 )
 
 
