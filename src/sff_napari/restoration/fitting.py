@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sff_napari.folds import Curve, Fold, FoldLaw, fold_displacement
+from sff_napari.folds import Curve, Fold, FoldLaw
 from sff_napari.folds.law import interpolate
 from sff_napari.progress import Reporter
 from sff_napari.restoration.drift import DriftField
@@ -15,8 +17,9 @@ from sff_napari.restoration.lawfit import SideFit, fit_side, fit_uniform, law_of
 from sff_napari.restoration.matching import Features, SideScores, side_scores
 from sff_napari.restoration.polish import polished
 from sff_napari.restoration.refine import Refined, Stage, refine
+from sff_napari.restoration.side_motion import SideMotion, find_motion, neighbour_of_sides
 from sff_napari.restoration.slice_drift import SliceDrift, drift_level
-from sff_napari.restoration.unfolding import FittedFold, LawUnfolding, dark_line
+from sff_napari.restoration.unfolding import FittedFold, LawUnfolding, dark_line, is_weak
 from sff_napari.warp import warp
 
 _STAGES = (Stage(48, 24, 3), Stage(32, 16, 2))
@@ -26,6 +29,8 @@ paper's simple one: it always gains a little by following the drift of the tissu
 _UNUSUAL = 3.0
 """How much what the drift costs counts in that: unequal sides taken for a fold with equal ones look
 like a slice that lies far off."""
+_LEAST_WEIGHT = 100.0
+"""Windows that a side must show for its correlation to tell anything."""
 _LOOK_CLOSER = 2.5
 """Gain a parameter on the coarser grid from which on the simple law is given up at once."""
 
@@ -89,15 +94,7 @@ def fit_folds(
             moved, Curve.of(moved, device).smoothed(), undone, there, still, cover, True, reporter
         )
         # The law holds along the line; its arc lengths change little with the frame.
-        fitted[index] = FittedFold(
-            fold,
-            Curve.of(fold, device).smoothed(),
-            again.law,
-            again.fits,
-            again.drift,
-            again.uniform,
-            again.score,
-        )
+        fitted[index] = replace(again, fold=fold, curve=Curve.of(fold, device).smoothed())
     return chained(fitted, cover)
 
 
@@ -115,22 +112,39 @@ def _fit_one(
     knots, widths = dark_line(curve, fold, cover)
     steps = torch.arange(int(curve.length / fine) + 1, device=curve.device) * float(fine)
     half_width = interpolate(knots, widths, steps)
-    scored = []
-    for index, side in enumerate((-1, 1)):
-        scored.append(
-            side_scores(
-                curve,
-                half_width,
-                here[fine],
-                there[fine],
-                side,
-                window=16 * fine,
-                reporter=reporter,
-            )
+
+    def searched(side: int) -> tuple[SideScores, SideFit]:
+        scores = side_scores(
+            curve, half_width, here[fine], there[fine], side, window=16 * fine, reporter=reporter
         )
+        return scores, fit_side(scores, curve.length)
+
+    found_sides = []
+    motions: list[SideMotion | None] = [None, None]
+    for index, side in enumerate((-1, 1)):
+        found_sides.append(searched(side))
         reporter(0.15 + 0.15 * index, "Matching the neighbours")
-    sides = (scored[0], scored[1])
-    flexible = _borrow((fit_side(sides[0], curve.length), fit_side(sides[1], curve.length)), sides)
+    explained = (_side_score(*found_sides[0]), _side_score(*found_sides[1]))
+    for index, side in enumerate((-1, 1)):
+        if is_weak(explained, index):
+            motions[index] = find_motion(curve, here[coarse], there[coarse], side)
+    if motions != [None, None]:
+        both = (motions[0], motions[1])
+        there = {
+            pool: [neighbour_of_sides(curve, one, both) for one in every]
+            for pool, every in there.items()
+        }
+        found_sides = [
+            found if motion is None else searched(side)
+            for found, motion, side in zip(found_sides, motions, (-1, 1), strict=True)
+        ]
+        explained = (_side_score(*found_sides[0]), _side_score(*found_sides[1]))
+    told: dict[str, Any] = {
+        "motions": (motions[0], motions[1]),
+        "side_scores": explained,
+    }
+    sides = (found_sides[0][0], found_sides[1][0])
+    flexible = _borrow((found_sides[0][1], found_sides[1][1]), sides)
     simple = fit_uniform(sides, curve.length)
     reporter(0.5, "Fitting the fold")
 
@@ -138,7 +152,9 @@ def _fit_one(
         return law_of(curve, widths, knots, fits).with_ends(curve, still.shape)
 
     if not to_the_end:
-        return FittedFold(fold, curve, law(flexible), flexible, still, False, flexible[0].score)
+        return FittedFold(
+            fold, curve, law(flexible), flexible, still, False, flexible[0].score, **told
+        )
 
     def sharpened(start: Refined, pool: int, stage: Stage, uniform: bool) -> Refined:
         # Windows grow with the pixels of the features, so that large slices cost less.
@@ -158,7 +174,8 @@ def _fit_one(
         rich = max(rich, sharpened(plain, coarse, first, False), key=lambda one: one.score)
     # Coefficients and tails but for the two parameters of the simple law.
     more = 2 * len(rich.fits[0].gap) + 2 * len(rich.fits[0].log_decay)
-    nearly = plain.score > rich.score - _LOOK_CLOSER * more
+    # Sides that lie apart as a whole are not what the simple law is about.
+    nearly = motions == [None, None] and plain.score > rich.score - _LOOK_CLOSER * more
     rich = sharpened(rich, fine, last, False)
     reporter(0.85, "Fitting the fold")
     if nearly:
@@ -167,8 +184,16 @@ def _fit_one(
     gain = rich.score - plain.score + _UNUSUAL * (plain.cost - rich.cost)
     uniform = nearly and gain < _SIMPLER * more
     best = plain if uniform else rich
-    found = FittedFold(fold, curve, law(best.fits), best.fits, best.drift, uniform, best.score)
+    found = FittedFold(
+        fold, curve, law(best.fits), best.fits, best.drift, uniform, best.score, **told
+    )
     return polished(found, here[coarse], there[coarse], law) if uniform else found
+
+
+def _side_score(scores: SideScores, fit: SideFit) -> float | None:
+    """Return the mean correlation of a side at its best law, None with too little to tell."""
+    weight = float(scores.weight.sum())
+    return fit.score / weight if weight >= _LEAST_WEIGHT else None
 
 
 def _borrow(
@@ -230,18 +255,7 @@ def chained(fitted: Sequence[FittedFold], cover: float) -> LawUnfolding:
             chain.append(one)
             continue
         fold = _carried(one.curve, one.fold, LawUnfolding(chain, cover))
-        chain.insert(
-            0,
-            FittedFold(
-                one.fold,
-                Curve.of(fold, one.curve.device).smoothed(),
-                one.law,
-                one.fits,
-                one.drift,
-                one.uniform,
-                one.score,
-            ),
-        )
+        chain.insert(0, replace(one, curve=Curve.of(fold, one.curve.device).smoothed()))
     return LawUnfolding(chain, cover)
 
 
@@ -252,9 +266,8 @@ def _carried(curve: Curve, fold: Fold, chain: LawUnfolding) -> Fold:
     points, _ = curve.at(along)
     start, keep = points, torch.ones(count, dtype=torch.bool, device=curve.device)
     for one in reversed(chain.fitted):
-        place = one.curve.project(points)
-        keep &= ~one.law.is_dark(place.along, place.distance)
-        points = points + fold_displacement(one.law, place)
+        points, seen = one.brought_back(points)
+        keep &= seen
     if float((points - start).abs().max()) < 0.25 or int(keep.sum()) < 2:
         return fold
     knots = torch.tensor(curve.vertices_along, dtype=curve.dtype, device=curve.device)

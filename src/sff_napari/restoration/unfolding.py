@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,13 +13,21 @@ from sff_napari.folds import (
     Curve,
     Fold,
     FoldLaw,
+    LineCoordinates,
+    fold_displacement,
     unfold_displacement,
 )
 from sff_napari.folds.curve import grid_points
 from sff_napari.folds.law import interpolate
 from sff_napari.restoration.lawfit import SideFit
+from sff_napari.restoration.side_motion import Motions
 from sff_napari.restoration.slice_drift import SliceDrift
 
+LEAST_SIDE_SCORE = 0.1
+"""Correlation below which a side was not found in the neighbours: chance alone gives half as much,
+and simulated folds, on any stack, give 0.14 and more."""
+LEAST_SIDE_SHARE = 0.3
+"""The same as a share of the other side's; simulated folds give 0.5 and more."""
 NEGLIGIBLE = 0.02
 """Displacement, in px, below which the slice counts as untouched."""
 
@@ -43,6 +52,12 @@ class FittedFold:
         Whether the paper's simple law was found to be enough.
     score : float
         Mean correlation with the neighbours after unfolding, 0 if unknown.
+    motions : (SideMotion or None, SideMotion or None)
+        How the sides of negative and positive distance lie as a whole, beyond what the
+        law did: the law holds before a side is brought back.
+    side_scores : (float or None, float or None)
+        Correlation of each side with the neighbours, at the best law of the search; None
+        where there is too little tissue to tell.
     """
 
     fold: Fold
@@ -52,6 +67,95 @@ class FittedFold:
     drift: SliceDrift
     uniform: bool
     score: float
+    motions: Motions = (None, None)
+    side_scores: tuple[float | None, float | None] = (None, None)
+
+    def undone(self, points: Tensor, place: LineCoordinates) -> tuple[Tensor, Tensor]:
+        """Return where the tissue at points is seen in the slice, and what is not seen at all.
+
+        Parameters
+        ----------
+        points : Tensor, (2, ...)
+            In the slice as it was without this fold, px.
+        place : LineCoordinates
+            The same points against `curve`.
+
+        Returns
+        -------
+        flow : Tensor, (2, ...)
+            From the points to where they are seen, px.
+        hidden : Tensor, (...) bool
+            Tissue that was swallowed; the flow means nothing there.
+        """
+        if self.motions == (None, None):
+            return (
+                unfold_displacement(self.law, place),
+                self.law.is_hidden(place.along, place.distance),
+            )
+        flow = torch.zeros_like(points)
+        hidden = torch.ones_like(points[0], dtype=torch.bool)
+        # A side that was not moved is written last: what is seen in its place is seen.
+        for motion, sign in sorted(
+            zip(self.motions, (-1, 1), strict=True), key=lambda pair: pair[0] is None
+        ):
+            origin = points if motion is None else motion.origin(points)
+            here = place if motion is None else self.curve.project(origin)
+            seen = (here.distance * sign > 0) & ~self.law.is_hidden(here.along, here.distance)
+            moved = origin - points + unfold_displacement(self.law, here)
+            flow = torch.where(seen, moved, flow)
+            hidden = hidden & ~seen
+        return flow, hidden
+
+    def brought_back(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where points (2, N) of the slice belong, and which of them show tissue."""
+        place = self.curve.project(points)
+        seen = ~self.law.is_dark(place.along, place.distance)
+        back = points + fold_displacement(self.law, place)
+        for motion, sign in zip(self.motions, (-1, 1), strict=True):
+            if motion is not None:
+                back = torch.where(place.distance * sign > 0, motion.back(back), back)
+        return back, seen
+
+    def warnings(self) -> list[str]:
+        """Return what a user should know about the fit, in sentences."""
+        told = []
+        for index in range(2):
+            name, score, motion = self._side(index), self.side_scores[index], self.motions[index]
+            if motion is not None:
+                far = math.hypot(*motion.shift)
+                told.append(
+                    f"The tissue {name} the fold lay turned by {math.degrees(motion.turn):.1f} "
+                    f"degrees and about {far:.0f} px off: it was brought back as a whole."
+                )
+            if score is not None and is_weak(self.side_scores, index):
+                told.append(
+                    f"Hardly anything {name} the fold was found again in the neighbours "
+                    f"(correlation {score:.2f}): what was undone there is probably wrong."
+                )
+        return told
+
+    def _side(self, index: int) -> str:
+        """Return on which side of the line the tissue of negative or positive distance lies."""
+        half = torch.full((), self.curve.length / 2, device=self.curve.device)
+        normal = self.curve.project(self.curve.at(half.to(self.curve.dtype))[0]).normal
+        y, x = ((2 * index - 1) * normal).tolist()
+        if abs(y) > abs(x):
+            return "above" if y < 0 else "below"
+        return "left of" if x < 0 else "right of"
+
+
+def is_weak(scores: tuple[float | None, float | None], index: int) -> bool:
+    """Tell whether one of two sides was hardly found again in the neighbours.
+
+    Parameters
+    ----------
+    scores : (float or None, float or None)
+        Correlations of the sides of negative and positive distance, None if unknown.
+    index : {0, 1}
+        The side in question.
+    """
+    own, other = scores[index], scores[1 - index]
+    return own is not None and own < max(LEAST_SIDE_SCORE, LEAST_SIDE_SHARE * (other or 0.0))
 
 
 def dark_line(curve: Curve, fold: Fold, cover: float) -> tuple[Tensor, Tensor]:
@@ -157,8 +261,9 @@ class LawUnfolding:
             here = one.curve.on_grid(shape, origin, step)
             if index:
                 here = one.curve.project(points + flow, here.along)
-            hidden |= one.law.is_hidden(here.along, here.distance)
-            flow = flow + unfold_displacement(one.law, here)
+            step_back, lost = one.undone(points + flow, here)
+            hidden |= lost
+            flow = flow + step_back
         flow = torch.where(flow.abs().amax(0) < NEGLIGIBLE, torch.zeros_like(flow), flow)
         return flow, hidden
 
