@@ -109,7 +109,7 @@ def test_info_tells_what_a_volume_was_made_from(
     assert command(*arguments).code == 0
     assert command("revert", out, "--fold", "z3-0").code == 0
     facts = command("info", out, "--json").json
-    assert (facts["restored from"], facts["kind of that"]) == ("in.tif", "OME-TIFF")
+    assert (facts["restored from"], facts["kind of source"]) == ("in.tif", "OME-TIFF")
     assert facts["only changes are stored"] is True
     assert (facts["slices restored"], facts["slices reverted"]) == ([1, 5], [3])
     assert "slices failed" not in facts

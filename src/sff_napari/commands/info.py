@@ -72,7 +72,7 @@ def _made(place: Path | str) -> dict[str, Any]:
         return {"record": str(error)}
     facts: dict[str, Any] = {
         "restored from": shown(str(made["source"]["place"])),
-        "kind of that": made["source"].get("kind_of_stack"),
+        "kind of source": made["source"].get("kind_of_stack"),
         "restored by": made.get("program"),
         "only changes are stored": made["overlay"],
     }
