@@ -34,6 +34,7 @@ def test_pictures_of_a_stack(command, folded, tmp_path):
     assert ended.code == 0, ended.err
     (record,) = ended.json()["slices"]
     assert record["slice"] == 1
+    assert record["notes"] == []
     assert record["scores"]["near_after"] > record["scores"]["near_before"]
     assert [path.name for path in sorted(tmp_path.iterdir())] == [
         "slice_1.png", "slice_1_fold_0.png",

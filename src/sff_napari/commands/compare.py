@@ -98,6 +98,7 @@ def command(
                     "folds": [fold.to_dict() for fold in folds[z]],
                     "scores": scores.to_dict(),
                     "verdict": scores.verdict,
+                    "notes": list(result.report["notes"]),
                     "pictures": [str(path) for path in pictures],
                 }
             )
@@ -109,6 +110,7 @@ def command(
         click.echo(
             f"Slice {record['slice']}, {count} fold{'s' * (count != 1)}: {record['verdict']}"
         )
+        click.echo("".join(f"  {note}\n" for note in record["notes"]), nl=False)
         click.echo("".join(f"  {path}\n" for path in record["pictures"]), nl=False)
 
 
