@@ -232,6 +232,21 @@ def test_a_lost_worker_is_survived(
     assert tree(tmp_path / "out.zarr") == tree(tmp_path / "calm.zarr")
 
 
+def test_workers_that_are_slow_to_end_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Cluster(1)
+    (worker,) = pool.processes()
+    closing = pool._cluster.close
+
+    def late() -> None:
+        closing()
+        raise TimeoutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pool._cluster, "close", late)
+        pool.close()
+    assert not Path(f"/proc/{worker}/cmdline").exists()
+
+
 def test_a_cluster_that_is_there_already(
     source: Path, folds: Folds, tmp_path: Path, cluster: Cluster
 ) -> None:
