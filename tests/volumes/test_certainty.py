@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from sff_napari.progress import Reporter
 from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.confidence import FlowConfidence
 from sff_napari.restoration.methods import Methods
+from sff_napari.restoration.side_motion import SideMotion
 from sff_napari.restoration.unfolding import LawUnfolding
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.volumes import certainty, lines, windows
@@ -95,3 +98,16 @@ def test_values_are_stored_in_bytes() -> None:
     assert stored(given).tolist() == [0, 130, 255, 0, 255, 0]
     fine = np.linspace(0, 1, 1000)
     assert np.abs(stored(fine) / 255 - fine).max() < 0.01
+
+
+def test_what_a_window_warns_of_names_its_place_and_undoes_nothing_else(cascade: Cascade) -> None:
+    assert isinstance(cascade.unfolding, LawUnfolding)
+    (one,) = cascade.unfolding.fitted
+    assert windows._warnings(one) == []
+    weak = replace(one, side_scores=(0.02, 0.5))
+    (told,) = windows._warnings(weak)
+    assert "found again" in told
+    moved = replace(weak, motions=(SideMotion(0.05, (100.0, 50.0), (40.0, 3.0), 0.4), None))
+    first, second = windows._warnings(moved)
+    assert first == told
+    assert "not undone" in second

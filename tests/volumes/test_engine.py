@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack, write_stack
 from sff_napari.stacks.ome import halved
+from sff_napari.volumes import restoring
 from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.verify import verify_volume
 
@@ -315,3 +317,16 @@ def test_down_sampling_of_others_is_recognised(damaged: Any, folds: Folds, tmp_p
     group = zarr.open_group(tmp_path / "out.zarr", mode="r")
     assert np.array_equal(np.asarray(group["s1"]), np.asarray(group["s0"])[:, ::2, ::2])
     assert "first pixel" in (tmp_path / "out.zarr/sff_napari/plan.json").read_text()
+
+
+def test_what_the_fit_warns_of_is_told(
+    source: Path, folds: Folds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warning(*slices: Any, **options: Any) -> Any:
+        made = sff_napari.restore(*slices, **{**options, "unfolding": "none"})
+        return replace(made, report={**made.report, "notes": ["This side was not found."]})
+
+    monkeypatch.setattr(restoring, "restore", warning)
+    summary = run(source, folds, tmp_path / "out.zarr")
+    assert summary.outcome.notes == [f"Slice {z}: This side was not found." for z in (1, 3)]
+    assert summary.complete

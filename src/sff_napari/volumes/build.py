@@ -73,6 +73,7 @@ class Build:
         self._start = time.perf_counter()
         self.outcome = Outcome()
         self._side_keys: set[str] = set()
+        self._warnings: dict[int, list[str]] = {}
 
     def run(
         self,
@@ -117,6 +118,7 @@ class Build:
             self._rows,
             self.outcome,
             {"seconds": round(seconds, 1), "tasks_at_a_time": self._pool.size},
+            self._warnings,
         )
         return self.outcome
 
@@ -177,10 +179,13 @@ class Build:
 
         self._stage("restoring", (0.3 if fitted else 0.0, 0.6), tasks, done)
         for z, keys in patches.items():
-            if z not in self.outcome.failed and all(
-                load_record(self.job, key).get("empty") for key in keys
-            ):
+            if z in self.outcome.failed:
+                continue
+            pieces = [load_record(self.job, key) for key in keys]
+            if all(one.get("empty") for one in pieces):
                 self.outcome.failed[z] = _NOTHING
+            told = [text for one in pieces for text in (one.get("report") or {}).get("notes", [])]
+            self.outcome.notes += [f"Slice {z}: {text}" for text in dict.fromkeys(told)]
         return {z: keys for z, keys in patches.items() if z not in self.outcome.failed}
 
     def _fit(
@@ -201,6 +206,8 @@ class Build:
             if not made or z in self.outcome.failed:
                 continue
             fits = [load_fit(self.job, task.arguments["key"]) for task in made]
+            self._warnings[z] = [text for one in fits for text in one.get("warnings", [])]
+            self.outcome.notes += [f"Slice {z}: {text}" for text in self._warnings[z]]
             lines = join(list(todo[z].folds.values()), fits, shape)
             if not lines:
                 self.outcome.failed[z] = _NOTHING

@@ -23,6 +23,7 @@ def record_run(
     rows: Mapping[str, Mapping[str, Any]],
     outcome: Outcome,
     about: Mapping[str, Any],
+    warnings: Mapping[int, list[str]],
 ) -> None:
     """Write the record of a run; what says the same already is left alone.
 
@@ -42,6 +43,8 @@ def record_run(
         What failed; the slices that were restored are added.
     about : mapping
         Facts about the run, plain JSON types.
+    warnings : mapping of int to list of str
+        What the fits of slices that are done in pieces warn of.
 
     Raises
     ------
@@ -64,6 +67,7 @@ def record_run(
         if z in outcome.failed:
             continue
         record = _slice_record(job, plan, patches.get(z, []), reverted.get(z, []))
+        record["warnings"] = warnings.get(z, [])
         _put(job, records.slice_record_key(z), record)
         if plan.makes:
             (outcome.filled if plan.fill else outcome.restored).append(z)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,24 @@ def _fit(
         "lines": lines,
         "drift": {"weights": drift.weights.cpu().tolist(), "finest": drift.finest},
         "neighbours": cascade.report()["neighbours"],
+        "warnings": [
+            f"{sentence} Seen in rows {piece.read_rows[0]} to {piece.read_rows[1]}, columns "
+            f"{piece.read_columns[0]} to {piece.read_columns[1]}."
+            for one in unfolding.fitted
+            for sentence in _warnings(one)
+        ],
     }
+
+
+def _warnings(one: FittedFold) -> list[str]:
+    """Return what a user should know about a fit in a window, in sentences."""
+    told = replace(one, motions=(None, None)).warnings()
+    if one.motions != (None, None):
+        told.append(
+            "Tissue beside a fold lies turned or shifted as a whole: in slices larger than the "
+            "tile this is not undone; a larger --tile restores the slice in one piece."
+        )
+    return told
 
 
 def _count(one: FittedFold) -> int:
