@@ -12,6 +12,8 @@ from sff_napari.networks.unfolding import FLOW_UNIT
 from sff_napari.networks.weights import NETWORKS
 
 KINDS = tuple(NETWORKS)
+PAIRED = ("interpolation", "unfolding", "fusion")
+"""The paper's, which are given two images; see test_filling for the other."""
 
 
 def pair(height: int, width: int, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,7 +34,7 @@ def convolution(source: int, target: int, size: int = 3) -> int:
     return source * target * size**2 + target
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PAIRED)
 @pytest.mark.parametrize("shape", [(64, 64), (33, 70), (5, 3), (1, 1), (100, 17)])
 def test_any_size_comes_back_in_that_size(kind: str, shape: tuple[int, int]) -> None:
     network = made(kind, 0.05).eval()
@@ -99,7 +101,7 @@ def test_widths_that_make_no_sense_are_refused(width: float) -> None:
         FusionNetwork(width)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PAIRED)
 def test_images_of_different_shapes_are_refused(kind: str) -> None:
     with pytest.raises(InputError, match="same shape"):
         made(kind, 0.05)(torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 40))
@@ -107,7 +109,7 @@ def test_images_of_different_shapes_are_refused(kind: str) -> None:
         made(kind, 0.05)(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PAIRED)
 def test_bfloat16_agrees_with_float32(kind: str) -> None:
     """Within 2 % of the output's own spread, with trained-like (not tiny) last layers."""
     network = made(kind, 0.125)
@@ -151,7 +153,7 @@ def test_the_flow_starts_small_and_is_in_pixels() -> None:
     assert torch.equal(network(*images), torch.full((2, 2, 64, 64), FLOW_UNIT))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PAIRED)
 def test_every_parameter_learns(kind: str) -> None:
     network = made(kind, 0.1)
     images = pair(64, 64, batch=2)

@@ -42,7 +42,7 @@ def test_the_shifted_one_of_two_is_moved_back(which):
     images = [STACK[0], STACK[0]]
     images[which] = np.roll(images[which], (21, 0), (0, 1))
     result = aligned(prepared(*images), *damaged(), [FOLD])
-    assert result[1 - which].shift == (0, 0)
+    assert max(abs(value) for value in result[1 - which].shift) <= 3
     assert np.hypot(result[which].shift[0] - 21, result[which].shift[1]) < 6
 
 

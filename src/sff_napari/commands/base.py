@@ -128,6 +128,7 @@ def progress_bar(quiet: bool = False) -> Iterator[ProgressCallback]:
         disable=True if quiet else None,  # None: only where stderr is a terminal
         bar_format="{percentage:3.0f}% |{bar}| {desc}[{elapsed}<{remaining}]",
         leave=False,
+        miniters=0,
         file=sys.stderr,
     ) as bar:
 

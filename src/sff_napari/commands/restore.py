@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Written out here so that --help need not load torch; a test compares them with the core's.
 INTERPOLATIONS = ("motion", "mean", "network", "previous", "following")
 UNFOLDINGS = ("law", "network", "none")
-FUSIONS = ("seamless", "stitch", "network", "network-everywhere")
+FUSIONS = ("learned", "expected", "seamless", "stitch", "network", "network-everywhere")
 COVER = 2.0
 TILE = 2048
 INCOMPLETE = 3
@@ -70,7 +70,7 @@ INCOMPLETE = 3
 @click.option(
     "--fusion",
     type=click.Choice(FUSIONS),
-    default="seamless",
+    default="learned",
     help="How the hidden region is filled and joined.",
 )
 @click.option("--weights", type=PATH, help="Weights of the networks: a file or a folder.")

@@ -20,7 +20,7 @@ from sff_napari.errors import Cancelled, InputError, SffError
 if TYPE_CHECKING:
     from sff_napari.training import TrainingSettings
 
-_STAGES = ("interpolation", "unfolding", "fusion")
+_STAGES = ("interpolation", "unfolding", "fusion", "filling")
 
 
 @click.command(
@@ -76,6 +76,11 @@ _STAGES = ("interpolation", "unfolding", "fusion")
     default=0.0,
     help="Share of fusion samples unfolded with the true flow.",
 )
+@click.option(
+    "--texture",
+    default=0.8,
+    help="Share of the fine detail of tissue that the filling network is to show.",
+)
 @click.option("--neuropil", default=0, help="Synthetic slices to train on besides.")
 @click.option("--seed", default=0, help="The same seed gives the same samples and start.")
 @click.option("--validate-every", default=1000, help="Iterations between validations.")
@@ -102,7 +107,7 @@ _STAGES = ("interpolation", "unfolding", "fusion")
 @click.option("--licence", default="", help="Terms of the data, for the model card.")
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
-    """Train the three networks on clean slices.
+    """Train the networks on clean slices: the paper's three, and the filling network.
 
     DATA is a TIFF, a folder of images or a zarr, optionally with the slices to
     use: stack.tif:0-15,20-29.  Folds are simulated on the slices.  With
@@ -185,6 +190,7 @@ def _bar() -> Iterator[Callable[[float, str], None]]:
         disable=os.environ.get("RANK", "0") != "0",
         bar_format="{percentage:3.0f}% |{bar}| {desc}[{elapsed}<{remaining}]",
         mininterval=0.5,
+        miniters=0,
     ) as bar:
         stage = ""
 

@@ -121,6 +121,8 @@ METHODS: Mapping[str, Method] = {
         interpolation="previous", unfolding="network", fusion="network-everywhere"
     ),
     "cascade": _restored(interpolation="network", unfolding="network", fusion="network-everywhere"),
+    "seamless": _restored(fusion="seamless"),
+    "expected": _restored(fusion="expected"),
     "ours": _restored(),
     "ceiling": _ceiling,
 }

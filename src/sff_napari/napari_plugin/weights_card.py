@@ -22,7 +22,7 @@ def describe_weights(path: str) -> str:
         return "<br>".join(cards)
     if path:
         return f"There are no weights in {html.escape(str(folder))}."
-    return "No weights are bundled; the default methods need none."
+    return "No weights are bundled: reinstall sff-napari."
 
 
 def read_header(path: Path) -> dict[str, Any]:

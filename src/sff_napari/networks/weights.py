@@ -3,8 +3,8 @@
 A file holds the tensors of one network (floating point, half precision where
 that is safe) and, in its header, text fields: format, kind, width,
 architecture, package version, data, seed, scores and a SHA-256 of the tensors.
-Three files named ``interpolation.safetensors``, ``unfolding.safetensors`` and
-``fusion.safetensors`` in one folder are a set.
+Files named ``interpolation.safetensors``, ``unfolding.safetensors``,
+``fusion.safetensors`` and ``filling.safetensors`` in one folder are a set.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ from torch import Tensor, nn
 import sff_napari
 from sff_napari.errors import InputError, WeightsError
 from sff_napari.io_atomic import write_bytes
+from sff_napari.networks.filling import FillingNetwork
 from sff_napari.networks.fusion import FusionNetwork
 from sff_napari.networks.interpolation import InterpolationNetwork
 from sff_napari.networks.unfolding import UnfoldingNetwork
 
-Network = InterpolationNetwork | UnfoldingNetwork | FusionNetwork
+Network = InterpolationNetwork | UnfoldingNetwork | FusionNetwork | FillingNetwork
 NETWORKS: dict[str, type[Network]] = {
     "interpolation": InterpolationNetwork,
     "unfolding": UnfoldingNetwork,
     "fusion": FusionNetwork,
+    "filling": FillingNetwork,
 }
 FORMAT = "sff-napari-weights"
 ARCHITECTURE = "1"
@@ -46,7 +48,7 @@ class WeightsInfo:
 
     Parameters
     ----------
-    kind : {"interpolation", "unfolding", "fusion"}
+    kind : {"interpolation", "unfolding", "fusion", "filling"}
         The network.
     width : float
         Its width multiplier.
@@ -95,7 +97,7 @@ def save_weights(
     path : str or Path
         The file to write.
     network : Module
-        One of the three networks.
+        One of the networks.
     info : WeightsInfo
         Goes into the header; its sha256 is computed here.
     dtype : torch.dtype
@@ -126,7 +128,7 @@ def load(kind: str, path: str | Path | None = None, device: torch.device | str =
 
     Parameters
     ----------
-    kind : {"interpolation", "unfolding", "fusion"}
+    kind : {"interpolation", "unfolding", "fusion", "filling"}
         The network.
     path : str or Path, optional
         A weights file, or a folder with a set; the weights that come with the
@@ -136,7 +138,7 @@ def load(kind: str, path: str | Path | None = None, device: torch.device | str =
 
     Returns
     -------
-    InterpolationNetwork, UnfoldingNetwork or FusionNetwork
+    InterpolationNetwork, UnfoldingNetwork, FusionNetwork or FillingNetwork
         float32, in evaluation mode, without gradients.
 
     Raises
@@ -169,6 +171,16 @@ def load(kind: str, path: str | Path | None = None, device: torch.device | str =
 def info(kind: str, path: str | Path | None = None) -> WeightsInfo:
     """Return what a weights file says about itself; parameters and errors as in `load`."""
     return _read(_file_of(kind, path), kind)[1]
+
+
+def own_or_bundled(kind: str, folder: Path | None) -> Path | None:
+    """Return the folder, or None for the bundled weights if it lacks this network.
+
+    A folder with the paper's three networks says nothing about filling.
+    """
+    if folder is not None and folder.is_dir() and not (folder / f"{kind}.safetensors").is_file():
+        return None
+    return folder
 
 
 def digest(kind: str, path: str | Path | None = None) -> str:

@@ -20,6 +20,7 @@ from sff_napari.networks import weights
 from sff_napari.progress import Reporter
 from sff_napari.restoration import neighbours as neighbouring
 from sff_napari.restoration.confidence import FlowConfidence, filling_confidence
+from sff_napari.restoration.filling import CERTAINTY_STEP, Learned
 from sff_napari.restoration.fitting import fit_folds, met_half_way
 from sff_napari.restoration.fusion import (
     HALO,
@@ -45,7 +46,7 @@ from sff_napari.restoration.tiles import grown, tiles
 from sff_napari.restoration.unfolding import LawUnfolding, clearance
 from sff_napari.warp import sample
 
-CONFIDENCE_STEP = 8
+CONFIDENCE_STEP = CERTAINTY_STEP
 """Pixels between places at which the confidence is worked out."""
 _FAR = 60.0
 """Pixels from the line beyond which brightness is compared with the neighbours."""
@@ -86,6 +87,9 @@ class Cascade:
         Told of progress, asked for cancellation.
     unfolding : LawUnfolding, optional
         What the folds did, if it is known already; else it is found out here.
+    origin : (row, column)
+        Where `damaged` begins in the whole slice: what is made up for a part of a
+        slice is what would be made up for all of it.
     """
 
     def __init__(
@@ -99,12 +103,14 @@ class Cascade:
         tile: int,
         reporter: Reporter,
         unfolding: LawUnfolding | None = None,
+        origin: tuple[int, int] = (0, 0),
     ) -> None:
         self.shape = (damaged.shape[0], damaged.shape[1])
         self.folds = folds
         self.methods = methods
         self.device = device
         self.tile = tile
+        self.origin = origin
         self._networks: dict[str, str] = {}
         reporter(0.0, "Comparing the slices")
         image = torch.from_numpy(grey.to_unit(damaged)).to(device)
@@ -135,6 +141,7 @@ class Cascade:
                 methods.cover,
                 part,
                 self.mutual,
+                neighbouring.usual_jitter(self.neighbours),
             )
             self.interpolator = self._interpolator(self.unfolding.drift)
         else:
@@ -179,8 +186,9 @@ class Cascade:
         return neighbouring.aligned(prepared, self.damaged, known, self.folds)
 
     def _network(self, kind: Any) -> Any:
-        network = weights.load(kind, self.methods.weights, self.device)
-        self._networks[kind] = weights.digest(kind, self.methods.weights)
+        place = self.methods.weights_of(kind)
+        network = weights.load(kind, place, self.device)
+        self._networks[kind] = weights.digest(kind, place)
         return network
 
     def _interpolator(self, drift: SliceDrift | None) -> Interpolator:
@@ -212,7 +220,19 @@ class Cascade:
         filling = torch.stack([one.mean for one in expected]).mean(0)
         if isinstance(self.interpolator, NetworkInterpolation):
             filling = self._reference_mean()
-        return Seamless(observed, expected, filling, hidden)
+        seamless = Seamless(observed, expected, filling, hidden)
+        if choice == "seamless":
+            return seamless
+        return Learned(
+            self._network("filling"),
+            seamless,
+            self.interpolator,
+            self.neighbours,
+            lambda rows, columns: self._unfold(rows, columns)[1:],
+            self.shape,
+            self.origin,
+            choice == "learned",
+        )
 
     def _reference_mean(self) -> Tensor:
         """Return the mean of the reference on the grid of the statistics."""
@@ -229,24 +249,9 @@ class Cascade:
 
     def _tile(self, rows: slice, columns: slice) -> Tile:
         (outer_rows, outer_columns), inner = grown(rows, columns, self.shape, HALO, 8)
-        shape = (outer_rows.stop - outer_rows.start, outer_columns.stop - outer_columns.start)
-        origin = (float(outer_rows.start), float(outer_columns.start))
-        flow, hidden = self.unfolding.on_grid(shape, origin)
-        y = torch.arange(outer_rows.start, outer_rows.stop, device=self.device)[:, None] + flow[0]
-        x = torch.arange(outer_columns.start, outer_columns.stop, device=self.device) + flow[1]
-        outside = (y < -0.5) | (y > self.shape[0] - 0.5) | (x < -0.5) | (x > self.shape[1] - 0.5)
-        hidden = hidden | outside
+        flow, unfolded, lost = self._unfold(outer_rows, outer_columns)
         moved = (flow != 0).any(0)
         still = self.damaged[outer_rows, outer_columns]
-        if bool(moved.any()):
-            unfolded = sample(self.damaged[None, None], y[None], x[None], "bicubic")[0, 0]
-            unfolded = torch.where(moved, unfolded.clamp(0, 1), still)
-        else:
-            unfolded = still.clone()
-        lost = hidden
-        if not self.all_finite:
-            gaps = (~self.finite)[None, None].to(torch.float32)
-            lost = hidden | ((sample(gaps, y[None], x[None], "bilinear")[0, 0] > 0.01) & moved)
         reference = self.interpolator.on_tile(outer_rows, outer_columns).clamp(0, 1)
         restored, synthesised = self.fuser.on_tile(
             unfolded, reference, lost, (outer_rows.start, outer_columns.start)
@@ -270,6 +275,27 @@ class Cascade:
             cut(changed),
         )
 
+    def _unfold(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Return flow (2, Y, X), unfolded slice and where it has no source, for a region."""
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        flow, hidden = self.unfolding.on_grid(shape, (float(rows.start), float(columns.start)))
+        y = torch.arange(rows.start, rows.stop, device=self.device)[:, None] + flow[0]
+        x = torch.arange(columns.start, columns.stop, device=self.device) + flow[1]
+        outside = (y < -0.5) | (y > self.shape[0] - 0.5) | (x < -0.5) | (x > self.shape[1] - 0.5)
+        hidden = hidden | outside
+        moved = (flow != 0).any(0)
+        still = self.damaged[rows, columns]
+        if bool(moved.any()):
+            unfolded = sample(self.damaged[None, None], y[None], x[None], "bicubic")[0, 0]
+            unfolded = torch.where(moved, unfolded.clamp(0, 1), still)
+        else:
+            unfolded = still.clone()
+        lost = hidden
+        if not self.all_finite:
+            gaps = (~self.finite)[None, None].to(torch.float32)
+            lost = hidden | ((sample(gaps, y[None], x[None], "bilinear")[0, 0] > 0.01) & moved)
+        return flow, unfolded, lost
+
     def confidence(self) -> Tensor | None:
         """Return how sure each pixel is on a coarse grid, None for methods that cannot tell.
 
@@ -278,7 +304,8 @@ class Cascade:
         Tensor, (2, rows, columns) or None
             Chance that the flow is within 1 px of the true one; correlation that
             made-up tissue should have with the true tissue.  Every
-            `CONFIDENCE_STEP` px, the first in the middle of such a square.
+            `CONFIDENCE_STEP` px, the first in the middle of such a square.  The
+            filling network tells of tiles that were made.
         """
         if not isinstance(self.unfolding, LawUnfolding):
             return None
@@ -291,8 +318,11 @@ class Cascade:
         if self.mutual is not None:
             around = met_half_way(around, self.mutual)
         filling = filling_confidence(around)[None, None]
-        filling = F.interpolate(filling, size=grid, mode="bilinear", align_corners=False)
-        return torch.stack([sure, filling[0, 0]])
+        filling = F.interpolate(filling, size=grid, mode="bilinear", align_corners=False)[0, 0]
+        if isinstance(self.fuser, Learned):
+            certain, told = self.fuser.certainty(grid)
+            filling = torch.where(told > 0, certain, filling)
+        return torch.stack([sure, filling])
 
     def report(self) -> dict[str, Any]:
         """Return what was chosen and found, in plain JSON types."""
@@ -318,6 +348,12 @@ class Cascade:
             found["folds"] = [_law_report(one) for one in self.unfolding.fitted]
         return found
 
+    def warnings(self) -> list[str]:
+        """Return what a user should know about the fits, in sentences."""
+        if not isinstance(self.unfolding, LawUnfolding):
+            return []
+        return [text for one in self.unfolding.fitted for text in one.warnings()]
+
 
 def _law_report(one: Any) -> dict[str, Any]:
     law = one.law
@@ -329,4 +365,15 @@ def _law_report(one: Any) -> dict[str, Any]:
         "tail": [round(float(side.mean()), 3) for side in law.tail],
         "hidden_width": round(float((law.gap.sum(0) + 2 * law.dark).mean()), 2),
         "drift": [round(float(v), 2) for v in one.drift.weights[:, 0, 0]],
+        "side_scores": [None if score is None else round(score, 3) for score in one.side_scores],
+        "motions": [
+            None
+            if motion is None
+            else {
+                "turn": round(math.degrees(motion.turn), 2),
+                "shift": [round(value, 1) for value in motion.shift],
+                "score": round(motion.score, 3),
+            }
+            for motion in one.motions
+        ],
     }

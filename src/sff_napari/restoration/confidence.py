@@ -101,7 +101,9 @@ class FlowConfidence:
         jacobian, seen, _ = parameters.jacobian(one, places)
         normal = one.curve.project(places).normal[:, seen].double()
         jacobian = jacobian[seen].double()
-        drift = SliceDrift.none(shape, one.curve.device, _FINEST, 24, one.drift.level)
+        drift = SliceDrift.none(
+            shape, one.curve.device, _FINEST, 24, one.drift.level, one.drift.jitter
+        )
         waves, variance = drift.waves(places[:, seen])
         shared = (waves * variance) @ waves.T
         error = shared * (normal.T @ normal)

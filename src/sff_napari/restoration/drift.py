@@ -69,12 +69,12 @@ def global_shift(
         best = int(close.argmax())
     y, x = divmod(best, near.shape[1])
     shift = torch.tensor(
-        [_peak(near[:, x], y) - reach, _peak(near[y], x) - reach], dtype=torch.float32
+        [peak(near[:, x], y) - reach, peak(near[y], x) - reach], dtype=torch.float32
     )
     return shift * here.pool, float(near[y, x])
 
 
-def _peak(values: Tensor, index: int) -> float:
+def peak(values: Tensor, index: int) -> float:
     """Return the place of a maximum between samples, by a parabola through three of them."""
     if not 0 < index < len(values) - 1:
         return float(index)

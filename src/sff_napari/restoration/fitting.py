@@ -18,7 +18,7 @@ from sff_napari.restoration.matching import Features, SideScores, side_scores
 from sff_napari.restoration.polish import polished
 from sff_napari.restoration.refine import Refined, Stage, refine
 from sff_napari.restoration.side_motion import SideMotion, find_motion, neighbour_of_sides
-from sff_napari.restoration.slice_drift import SliceDrift, drift_level
+from sff_napari.restoration.slice_drift import USUAL_JITTER, SliceDrift, drift_level
 from sff_napari.restoration.unfolding import FittedFold, LawUnfolding, dark_line, is_weak
 from sff_napari.warp import warp
 
@@ -44,6 +44,7 @@ def fit_folds(
     cover: float = 2.0,
     reporter: Reporter | None = None,
     mutual: DriftField | None = None,
+    jitter: float = USUAL_JITTER,
 ) -> LawUnfolding:
     """Find what each fold did to a slice.
 
@@ -63,6 +64,8 @@ def fit_folds(
         Told of progress, asked for cancellation.
     mutual : DriftField, optional
         From the first neighbour to the second; each is moved half way.
+    jitter : float
+        Usual variance of the offset of the slice against them, px^2.
     """
     reporter = reporter or Reporter()
     fine = 2 if max(shape) <= 3072 else 4
@@ -73,7 +76,7 @@ def fit_folds(
         there = {pool: met_half_way(pair, mutual) for pool, pair in there.items()}
     reporter(0.15, "Matching the neighbours")
     device = damaged.device
-    still = SliceDrift.none(shape, device, level=drift_level(mutual))
+    still = SliceDrift.none(shape, device, level=drift_level(mutual), jitter=jitter)
     fitted: list[FittedFold] = []
     for index, fold in enumerate(folds):
         part = reporter.part(

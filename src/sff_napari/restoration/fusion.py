@@ -15,8 +15,10 @@ from sff_napari.networks import FusionNetwork
 from sff_napari.restoration.matching import gaussian
 from sff_napari.warp import sample
 
-Fusion = Literal["seamless", "stitch", "network", "network-everywhere"]
+Fusion = Literal["learned", "expected", "seamless", "stitch", "network", "network-everywhere"]
 FUSIONS: tuple[str, ...] = get_args(Fusion)
+FILLED = ("learned", "expected")
+"""Fusions that the filling network serves."""
 
 SEAM = 3
 """Pixels over which observed and synthesised tissue are blended."""
@@ -135,16 +137,20 @@ class Seamless:
         self, unfolded: Tensor, reference: Tensor, hidden: Tensor, origin: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """Return the restored tile and the share of it that is synthesised, both (Y, X)."""
-        shape = (unfolded.shape[0], unfolded.shape[1])
-        points = grid_points(shape, (float(origin[0]), float(origin[1])), device=unfolded.device)
-        places = (points - (_POOL - 1) / 2) / _POOL
-        gain, offset, lift = sample(self.fields, places[0][None], places[1][None], "bilinear")[0]
-        observed = torch.where(gain == 1, unfolded, gain * unfolded + offset)
+        observed, lift = self.corrected(unfolded, origin)
         weight = seam_weight(hidden)
         filled = reference + lift
         mixed = observed + weight * (filled - observed)
         restored = torch.where(weight > 0, torch.where(hidden, filled, mixed), observed)
         return restored, weight
+
+    def corrected(self, unfolded: Tensor, origin: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return a tile with its contrast restored, and what to add to the reference (Y, X)."""
+        shape = (unfolded.shape[0], unfolded.shape[1])
+        points = grid_points(shape, (float(origin[0]), float(origin[1])), device=unfolded.device)
+        places = (points - (_POOL - 1) / 2) / _POOL
+        gain, offset, lift = sample(self.fields, places[0][None], places[1][None], "bilinear")[0]
+        return torch.where(gain == 1, unfolded, gain * unfolded + offset), lift
 
 
 class NetworkFusion:

@@ -33,6 +33,9 @@ class Interpolator(Protocol):
     def on_tile(self, rows: slice, columns: slice) -> Tensor:
         """Return the reference (Y, X) in [0, 1] for part of the slice."""
 
+    def parts(self, rows: slice, columns: slice) -> list[Tensor]:
+        """Return what the reference is made of: one or two slices (Y, X) in [0, 1]."""
+
 
 class Weighted:
     """Weighted mean of the neighbours, each read at displaced places.
@@ -59,20 +62,33 @@ class Weighted:
 
     def on_tile(self, rows: slice, columns: slice) -> Tensor:
         """Return the reference (Y, X) in [0, 1] for part of the slice."""
-        shape = (rows.stop - rows.start, columns.stop - columns.start)
-        origin = (float(rows.start), float(columns.start))
         total = weight = None
-        for index, one in enumerate(self.neighbours):
-            if self.fields is None:
-                part, seen = one.image[rows, columns], one.known[rows, columns]
-            else:
-                part, seen = self._read(index, shape, origin)
+        for part, seen in self._both(rows, columns):
             share = seen.to(part.dtype) + 1e-6
             total = part * share if total is None else total + part * share
             weight = share if weight is None else weight + share
         assert total is not None
         assert weight is not None
         return total / weight
+
+    def parts(self, rows: slice, columns: slice) -> list[Tensor]:
+        """Return each neighbour (Y, X) for part of the slice; where one is not known, the other."""
+        both = self._both(rows, columns)
+        if len(both) == 1 or all(bool(seen.all()) for _, seen in both):
+            return [part for part, _ in both]
+        (first, first_seen), (second, second_seen) = both
+        return [
+            torch.where(first_seen | ~second_seen, first, second),
+            torch.where(second_seen | ~first_seen, second, first),
+        ]
+
+    def _both(self, rows: slice, columns: slice) -> list[tuple[Tensor, Tensor]]:
+        """Return each neighbour for part of the slice, and where it is known."""
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        origin = (float(rows.start), float(columns.start))
+        if self.fields is None:
+            return [(one.image[rows, columns], one.known[rows, columns]) for one in self.neighbours]
+        return [self._read(index, shape, origin) for index in range(len(self.neighbours))]
 
     def _read(
         self, index: int, shape: tuple[int, int], origin: tuple[float, float]
@@ -146,3 +162,7 @@ class NetworkInterpolation:
         with torch.inference_mode(), autocast(first.device):
             out = self.network(first[outer][None, None], last[outer][None, None])
         return out[0, 0].float()[inner].clamp(0, 1)
+
+    def parts(self, rows: slice, columns: slice) -> list[Tensor]:
+        """Return the reference alone: the network has joined the neighbours already."""
+        return [self.on_tile(rows, columns)]

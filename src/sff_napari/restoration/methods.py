@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sff_napari.errors import InputError
+from sff_napari.networks.weights import own_or_bundled
 from sff_napari.restoration.fusion import FUSIONS
 from sff_napari.restoration.interpolation import INTERPOLATIONS
 
@@ -76,3 +77,9 @@ class Methods:
             float(cover),
             tile,
         )
+
+    def weights_of(self, kind: str) -> Path | None:
+        """Return where the weights of a network are, None for the bundled ones."""
+        if kind == "filling":
+            return own_or_bundled(kind, self.weights)
+        return self.weights

@@ -11,13 +11,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sff_napari.folds import Curve, Fold
+from sff_napari.folds import Fold
 from sff_napari.restoration.drift import global_shift
 from sff_napari.restoration.matching import Features
+from sff_napari.restoration.slice_drift import USUAL_JITTER
+from sff_napari.restoration.slice_shift import shift_of_slice
 
 _TOLERATED = 5.0
 """Shift between the two neighbours, px, that is left to the finer steps."""
-_POOLS = ((1024, 4), (8192, 8), (1 << 30, 16))
+_LEAST_SCORE = 0.08
+"""Correlation of the neighbours below which their displacement is not believed."""
+_LEAST_GAIN = 0.015
+"""Correlation that a shift of the slice must gain over none: a fold with unequal sides looks a
+little like a shift."""
+_POOLS = ((640, 4), (8192, 8), (1 << 30, 16))
 """Pixels a side averaged into one, by the side of the slice up to which it is used."""
 
 
@@ -83,12 +90,10 @@ def _moments(image: Tensor, known: Tensor) -> tuple[float, float]:
 def aligned(
     neighbours: list[Neighbour], damaged: Tensor, known: Tensor, folds: list[Fold]
 ) -> list[Neighbour]:
-    """Return the neighbours, one that lies far off moved back by whole pixels.
+    """Return the neighbours moved by whole pixels to where the slice lies, if that is far off.
 
-    The two neighbours are compared with each other, which no fold disturbs.  If
-    they disagree, the one that lies off the damaged slice along the fold line,
-    where a fold moves nothing, is moved; if the shift is across the line, the one
-    that makes the two sides of the fold less alike.
+    The displacement between the two neighbours is seen without any fold.  Where the
+    slice lies against both is found together with what the fold did to it.
 
     Parameters
     ----------
@@ -99,92 +104,45 @@ def aligned(
     folds : list of Fold
         The first one tells the sides apart.
     """
-    pool = next(pool for side, pool in _POOLS if max(damaged.shape) <= side)
+    pool = pool_of((damaged.shape[0], damaged.shape[1]))
     if min(damaged.shape) < 32 * pool:
         return neighbours
     features = [Features.of(one.image, one.known, pool) for one in neighbours]
-    between = None
+    between = torch.zeros(2)
     if len(features) == 2:
-        between, score = global_shift(features[0], features[1])
-        if float(between.norm()) <= _TOLERATED or score < 0.08:
+        found, score = global_shift(features[0], features[1])
+        if score < _LEAST_SCORE:
+            # They tell nothing of each other, and a wrong guess would spoil both.
             return neighbours
+        if float(found.norm()) > _TOLERATED:
+            between = found
     here = Features.of(damaged, known, pool)
-    sides = _sides(here, folds[0], damaged.device)
-    offences = [_offence(sides, one, folds[0]) for one in features]
-    if between is None:
-        along, vector = offences[0].along, offences[0].vector
-        if abs(along) <= _TOLERATED or offences[0].disagreement > _TOLERATED:
-            return neighbours
-        return [_moved(neighbours[0], vector)]
-    tangential = [abs(offence.along) for offence in offences]
-    uneven = [offence.uneven for offence in offences]
-    if abs(tangential[0] - tangential[1]) > 3:
-        worse = int(tangential[1] > tangential[0])
-    else:
-        worse = int(uneven[1] > uneven[0])
-    # `between` says where the second shows what the first shows at x.
-    vector = between if worse == 1 else -between
-    result = list(neighbours)
-    result[worse] = _moved(neighbours[worse], vector)
-    return result
+    scores = shift_of_slice(here, features, folds[0], between)
+    apart = bool(between.any())
+    shift, score = scores.best((-float(between[0]), -float(between[1])))
+    gain = score - scores.at((0.0, 0.0), _TOLERATED)
+    first = torch.tensor(shift)
+    if not apart and (gain <= _LEAST_GAIN or float(first.norm()) <= _TOLERATED):
+        return neighbours
+    vectors = (first, first + between)
+    return [_moved(one, vector) for one, vector in zip(neighbours, vectors, strict=False)]
 
 
-def _sides(here: Features, fold: Fold, device: torch.device) -> list[Features]:
-    curve = Curve.of(fold, device)
-    shape = (here.values.shape[0], here.values.shape[1])
-    origin = (here.pool - 1) / 2
-    distance = curve.on_grid(shape, (origin, origin), float(here.pool)).distance
-    result = []
-    for sign in (-1, 1):
-        mask = (distance * sign > 0).to(here.known.dtype)
-        result.append(Features(here.values * mask, here.known * mask, here.pool))
-    return result
+def usual_jitter(neighbours: list[Neighbour]) -> float:
+    """Return the variance to expect of the offset of the slice against its neighbours, px^2.
 
-
-@dataclass(frozen=True)
-class _Offence:
-    """How a neighbour lies against the two sides of a fold.
-
-    Parameters
-    ----------
-    along : float
-        Shift along the line, px, the mean of both sides.
-    disagreement : float
-        How much the sides differ in that, px: a shift of the whole slice moves
-        both alike.  Infinite if only one side could be compared.
-    uneven : float
-        How much the sides differ in their shift across the line, px.
-    vector : Tensor, (2,)
-        The shift along the line as (dy, dx), px.
+    Where neighbours had to be moved to each other, slices jitter, and across the fold
+    the place of the one between them is known no better than that.
     """
+    if len(neighbours) < 2:
+        return USUAL_JITTER
+    apart = math.dist(neighbours[0].shift, neighbours[1].shift)
+    return max(USUAL_JITTER, apart**2 / 8)
 
-    along: float
-    disagreement: float
-    uneven: float
-    vector: Tensor
 
-
-def _offence(sides: list[Features], neighbour: Features, fold: Fold) -> _Offence:
-    line = torch.tensor(fold.vertices[-1]) - torch.tensor(fold.vertices[0])
-    tangent = line / line.norm()
-    normal = torch.stack([tangent[1], -tangent[0]])
-    along, across = [], []
-    for side, sign in zip(sides, (-1.0, 1.0), strict=True):
-        if float(side.known.mean()) < 0.05:
-            continue
-        shift, _ = global_shift(side, neighbour, least_overlap=0.02, largest=112.0)
-        along.append(float(shift @ tangent))
-        across.append(float(shift @ normal) * sign)
-    if not along:
-        return _Offence(0.0, math.inf, 0.0, torch.zeros(2))
-    mean = sum(along) / len(along)
-    both = len(along) == 2
-    return _Offence(
-        mean,
-        abs(along[0] - along[1]) if both else math.inf,
-        abs(across[0] - across[1]) if both else abs(min(across[0], 0.0)),
-        mean * tangent,
-    )
+def pool_of(shape: tuple[int, int]) -> int:
+    """Return the pixels a side averaged into one where whole slices (Y, X) are compared."""
+    return next(pool for side, pool in _POOLS if max(shape) <= side)
 
 
 def _moved(neighbour: Neighbour, vector: Tensor) -> Neighbour:

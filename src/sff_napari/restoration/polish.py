@@ -114,9 +114,9 @@ def _solved(
     drift : SliceDrift
         How much this stack drifts.
     """
-    waves, variance = SliceDrift.none(drift.shape, places.device, _FINEST, 24, drift.level).waves(
-        places
-    )
+    waves, variance = SliceDrift.none(
+        drift.shape, places.device, _FINEST, 24, drift.level, drift.jitter
+    ).waves(places)
     shared = (waves * (_LEVEL * variance)) @ waves.T
     trust = torch.ones(len(waves), dtype=waves.dtype, device=waves.device)
     factor, change, rest = shared, precision[0], observed

@@ -83,7 +83,7 @@ def restore(
     device: str | torch.device = "auto",
     interpolation: Interpolation = "motion",
     unfolding: Unfolding = "law",
-    fusion: Fusion = "seamless",
+    fusion: Fusion = "learned",
     weights: str | Path | None = None,
     cover: float = DEFAULT_COVER,
     snap: bool = True,
@@ -111,11 +111,15 @@ def restore(
     unfolding : {"law", "network", "none"}
         How the fold is undone: by a fit of the fold's own law (default), the
         paper's network, or not at all.
-    fusion : {"seamless", "stitch", "network", "network-everywhere"}
-        How observed and synthesised tissue are joined; "network-everywhere"
-        replaces observed pixels too, as the paper does.
+    fusion : {"learned", "expected", "seamless", "stitch", "network", "network-everywhere"}
+        How observed and synthesised tissue are joined: the hidden band made up by
+        a network that sees both neighbours and the slice around it, with the detail
+        of tissue or with the least error, which is blurred; filled from the
+        reference without a visible seam; pasted; or by the paper's network near the
+        band; "network-everywhere" replaces observed pixels too, as the paper does.
     weights : path, optional
-        Folder of weights for the networks; the bundled ones if not given.
+        Folder of weights for the networks; the bundled ones if not given.  A
+        folder without weights for "learned" leaves that to the bundled ones.
     cover : float
         Pixels by which the dark line is widened.
     snap : bool
@@ -275,7 +279,7 @@ def _run(
     reporter(1.0, "Done")
     report = cascade.report()
     report["device"] = describe_device(device)
-    report["notes"] = notes
+    report["notes"] = notes + cascade.warnings()
     return Restoration(restored, reference, unfolded, flow, synthesised, report, sure)
 
 

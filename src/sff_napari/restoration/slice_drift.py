@@ -21,8 +21,8 @@ FINEST = 4.0
 """Half waves per `_WAVE` pixels up to which the drift is modelled."""
 _MOST = 8
 """Half waves a side at most, however large the slice."""
-_STILL_VARIANCE = 5.0
-"""Variance of the offset of the whole slice, px^2."""
+USUAL_JITTER = 5.0
+"""Variance of the offset of the whole slice, px^2, in a stack that is aligned."""
 _VARIANCE = 0.8
 _FALL = 2.5
 """Variance of one half wave per `_WAVE` px, px^2, and the power with which it falls."""
@@ -46,12 +46,15 @@ class SliceDrift:
         Half waves per 1024 px up to which cosines count.
     level : float
         How much this stack drifts: a factor on the usual variances.
+    jitter : float
+        Usual variance of the offset of the whole slice, px^2.
     """
 
     shape: tuple[int, int]
     weights: Tensor
     finest: float = FINEST
     level: float = 1.0
+    jitter: float = USUAL_JITTER
 
     @classmethod
     def none(
@@ -61,6 +64,7 @@ class SliceDrift:
         finest: float = FINEST,
         most: int = _MOST,
         level: float = 1.0,
+        jitter: float = USUAL_JITTER,
     ) -> SliceDrift:
         """Return the field of no drift, with room for all cosines that count.
 
@@ -76,9 +80,11 @@ class SliceDrift:
             Half waves a side at most.
         level : float
             How much this stack drifts.
+        jitter : float
+            Usual variance of the offset of the whole slice, px^2.
         """
         counts = [max(1, min(most, int(finest * side / _WAVE))) + 1 for side in shape]
-        return cls(shape, torch.zeros((2, *counts), device=device), finest, level)
+        return cls(shape, torch.zeros((2, *counts), device=device), finest, level, jitter)
 
     def spread(self) -> Tensor:
         """Return the standard deviation (rows, columns) of each weight over slices, px.
@@ -94,7 +100,7 @@ class SliceDrift:
         band = _WAVE**2 / (height * width)
         variance = _VARIANCE * band * waves.clamp_min(1e-6).pow(-_FALL)
         variance[waves > max(self.finest, _WAVE / min(height, width)) + 0.1] = 0.0
-        variance[0, 0] = _STILL_VARIANCE
+        variance[0, 0] = self.jitter
         return (self.level * variance).sqrt()
 
     def waves(self, places: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,12 @@ _MEANING = {
     "psnr_mean_of_neighbours": "PSNR of the mean of the two neighbours, dB",
     "psnr_hidden": "PSNR of the network's output in the hidden region, dB",
     "psnr_interpolated": "PSNR of the interpolated slice, dB",
+    "psnr_filled": "PSNR of what the filling network expects, in the hidden region, dB",
+    "psnr_filled_textured": "the same with fine detail, dB",
+    "psnr_mean_hidden": "PSNR of the mean of the moved neighbours in the hidden region, dB",
+    "detail": "fine detail of the filled region, as a share of the true tissue's",
+    "detail_textured": "the same with fine detail",
+    "detail_mean": "the same of the mean of the moved neighbours",
     "psnr_damaged": "PSNR of the damaged slice, dB",
 }
 

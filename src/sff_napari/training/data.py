@@ -9,17 +9,25 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sff_napari.arrays import GreyScale
 from sff_napari.errors import InputError
+from sff_napari.folds.curve import grid_points
+from sff_napari.restoration.drift import DriftField
+from sff_napari.restoration.interpolation import mutual_drift
+from sff_napari.restoration.neighbours import Neighbour
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack
 from sff_napari.training.settings import DataSpec, TrainingSettings
+from sff_napari.warp import sample as read_at
 
 _CACHE_BYTES = 1 << 30
 """Memory for slices that have been read, a stack; training comes back to them at random."""
 _NEUROPIL_SIDE = 640
+_MOVED = 24
+"""Pixels around a crop that are read where neighbours are moved along their drift."""
 
 
 class Slices(Protocol):
@@ -56,6 +64,7 @@ class TripleSource:
         self._stack: Slices | None = stack
         self._grey: GreyScale | None = None
         self._cache: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._drifts: dict[int, DriftField] = {}
         self.shape = (stack.shape[1], stack.shape[2])
         height, width = self.shape
         self._keep = max(3, _CACHE_BYTES // max(1, height * width))
@@ -70,10 +79,46 @@ class TripleSource:
 
     def crop(self, z: int, top: int, left: int, size: int) -> NDArray[np.float32]:
         """Return a square of slices z - 1, z and z + 1, (3, size, size), in [0, 1]."""
-        window = [self._slice(k)[top : top + size, left : left + size] for k in (z - 1, z, z + 1)]
+        rows, columns = slice(top, top + size), slice(left, left + size)
+        return np.stack([self._unit(k, rows, columns) for k in (z - 1, z, z + 1)])
+
+    def moved_crop(self, z: int, top: int, left: int, size: int) -> NDArray[np.float32]:
+        """Return the same with the neighbours moved half way along their mutual drift."""
+        drift = self._drift(z)
+        rows = slice(max(0, top - _MOVED), min(top + size + _MOVED, self.shape[0]))
+        columns = slice(max(0, left - _MOVED), min(left + size + _MOVED, self.shape[1]))
+        field = drift.on_grid((size, size), (float(top), float(left)))
+        points = grid_points((size, size), (float(top - rows.start), float(left - columns.start)))
+        images = []
+        for number, share in ((z - 1, -0.5), (z, 0.0), (z + 1, 0.5)):
+            image = self._unit(number, rows, columns)
+            if share:
+                y, x = points + share * field
+                read = torch.from_numpy(image)[None, None]
+                moved = read_at(read, y[None], x[None], "bicubic")[0, 0].clamp(0, 1)
+                images.append(moved.numpy())
+            else:
+                down, right = top - rows.start, left - columns.start
+                images.append(image[down : down + size, right : right + size])
+        return np.stack(images)
+
+    def _unit(self, z: int, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Return part of a slice in [0, 1]."""
+        part = self._slice(z)[rows, columns]
         assert self._grey is not None
-        unit = np.stack([self._grey.to_unit(part) for part in window])
-        return np.clip(np.nan_to_num(unit, nan=0.0), 0, 1)
+        return np.clip(np.nan_to_num(self._grey.to_unit(part), nan=0.0), 0, 1)
+
+    def _drift(self, z: int) -> DriftField:
+        """Return the mutual drift of the neighbours of a slice."""
+        if z not in self._drifts:
+            around = []
+            for name, number in (("previous", z - 1), ("following", z + 1)):
+                image = torch.from_numpy(self._unit(number, slice(None), slice(None)))
+                around.append(Neighbour(name, image, torch.ones_like(image, dtype=torch.bool)))
+            found = mutual_drift(around)
+            assert found is not None
+            self._drifts[z] = found
+        return self._drifts[z]
 
     def _slice(self, z: int) -> NDArray[Any]:
         found = self._cache.pop(z, None)
@@ -103,7 +148,9 @@ class TripleSet:
 
     sources: Sequence[TripleSource]
 
-    def draw(self, rng: np.random.Generator, size: int, least: int) -> NDArray[np.float32]:
+    def draw(
+        self, rng: np.random.Generator, size: int, least: int, moved: bool = False
+    ) -> NDArray[np.float32]:
         """Return a random square of a random triple, (3, side, side), in [0, 1].
 
         Parameters
@@ -114,6 +161,8 @@ class TripleSet:
             The side wanted; where a slice is smaller, its own side.
         least : int
             The smallest side that will do.
+        moved : bool
+            Whether the neighbours are to be moved half way along their mutual drift.
         """
         areas = np.array([len(s.centres) * s.shape[0] * s.shape[1] for s in self.sources], float)
         source = self.sources[int(rng.choice(len(areas), p=areas / areas.sum()))]
@@ -126,7 +175,7 @@ class TripleSet:
         z = source.centres[int(rng.integers(len(source.centres)))]
         top = int(rng.integers(source.shape[0] - side + 1))
         left = int(rng.integers(source.shape[1] - side + 1))
-        return source.crop(z, top, left, side)
+        return (source.moved_crop if moved else source.crop)(z, top, left, side)
 
     def check(self, least: int) -> None:
         """Check that every slice holds a crop of side `least`.

@@ -15,7 +15,7 @@ from sff_napari.training.card import write_card
 from sff_napari.training.data import open_sets
 from sff_napari.training.parallel import Ranks, ranks
 from sff_napari.training.records import RunFolder
-from sff_napari.training.settings import STAGES, TrainingSettings
+from sff_napari.training.settings import NEEDS, TrainingSettings
 from sff_napari.training.stages import Stage, precision_context
 from sff_napari.training.trainer import StageTrainer
 
@@ -96,10 +96,10 @@ def _train(
     before: dict[str, nn.Module] = {}
     minutes = 0.0
     for name in settings.stages:
-        for earlier in STAGES[: STAGES.index(name)]:
+        for earlier in NEEDS[name]:
             if earlier not in before:
                 before[earlier] = _earlier(earlier, settings, here.device)
-        stage = Stage(name, dict(before), context, settings.true_flow_share)
+        stage = Stage(name, dict(before), context, settings.true_flow_share, settings.texture)
         trainer = StageTrainer(
             stage,
             settings,

@@ -7,6 +7,7 @@ another number of workers or of GPUs sees the same samples.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch.utils.data import Dataset
 from sff_napari.folds import Curve, LineCoordinates, fold_displacement, unfold_displacement
 from sff_napari.simulation import FoldPlan, random_realistic, random_straight
 from sff_napari.simulation.appearance import paint_realistic
+from sff_napari.training.bands import band_sample, zoomed, zoomed_side
 from sff_napari.training.data import TripleSet
 from sff_napari.training.settings import STAGES, TrainingSettings
 from sff_napari.warp import sample as read_at
@@ -31,6 +33,8 @@ VALIDATION = len(STAGES)
 """Stands in the place of the stage for the samples of the validation."""
 
 Sample = dict[str, Tensor]
+What = Literal["clean", "fold", "band"]
+"""Clean slices, one with a fold, or one with a band to be filled."""
 
 
 @dataclass
@@ -46,14 +50,14 @@ class SampleSet(Dataset[Sample]):
     stage : int
         Place of the stage in `STAGES`, or `VALIDATION`: no variation of texture,
         and no jitter, but folds all the same.
-    damage : bool
-        Whether a fold is wanted.
+    what : {"clean", "fold", "band"}
+        What is done to the slices.
     """
 
     triples: TripleSet
     settings: TrainingSettings
     stage: int
-    damage: bool = True
+    what: What = "fold"
 
     def __getitem__(self, index: int) -> Sample:
         """Return sample `index`.
@@ -62,26 +66,35 @@ class SampleSet(Dataset[Sample]):
         -------
         dict of str to Tensor
             ``previous``, ``clean``, ``following`` (1, crop, crop) float32 in
-            [0, 1]; with damage also ``damaged`` (1, crop, crop), ``flow``
+            [0, 1]; with a fold also ``damaged`` (1, crop, crop), ``flow``
             (2, crop, crop) in px, ``known`` (1, crop, crop) bool, where the flow
             leads to a pixel of the damaged slice, and ``hidden`` (1, crop, crop)
-            bool, where the clean tissue was swallowed.
+            bool, where the clean tissue was swallowed.  For a band see
+            `band_sample`.
         """
         settings = self.settings
         rng = np.random.default_rng([settings.seed, self.stage, index])
-        big = settings.crop + settings.margin if self.damage else settings.crop
-        triple = self.triples.draw(rng, big, settings.crop)
         varied = self.stage != VALIDATION
+        big = settings.crop
+        if self.what == "fold":
+            big += settings.margin
+        elif varied:
+            big = zoomed_side(settings.crop, rng)
+        least = min(big, settings.crop)
+        triple = self.triples.draw(rng, big, least, self.what == "band")
         if varied:
             triple = _turned(triple, rng)
             if settings.vary_texture:
                 triple = _textured(triple, rng)
         triple = np.ascontiguousarray(triple)
+        if self.what == "band":
+            triple = zoomed(triple, settings.crop)
+            return band_sample(triple, settings.folds, settings.ranges, rng, varied)
         inset = (triple.shape[1] - settings.crop) // 2
         centre = slice(inset, inset + settings.crop)
         inner = torch.from_numpy(triple[:, centre, centre].copy())
         sample = {"previous": inner[:1], "clean": inner[1:2], "following": inner[2:]}
-        if self.damage:
+        if self.what == "fold":
             clean = torch.from_numpy(triple[1])
             sample |= _damaged(clean, settings, inset, rng, JITTER if varied else 0.0)
         return sample

@@ -11,8 +11,15 @@ from typing import Any, Literal, get_args
 from sff_napari.errors import InputError
 from sff_napari.simulation import RealisticRanges, ranges_from_dict, ranges_to_dict
 
-STAGES = ("interpolation", "unfolding", "fusion")
-SHARES = {"interpolation": 0.35, "unfolding": 0.35, "fusion": 0.30}
+STAGES = ("interpolation", "unfolding", "fusion", "filling")
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "interpolation": (),
+    "unfolding": ("interpolation",),
+    "fusion": ("interpolation", "unfolding"),
+    "filling": (),
+}
+"""The networks whose results each stage is trained on."""
+SHARES = {"interpolation": 0.3, "unfolding": 0.3, "fusion": 0.2, "filling": 0.2}
 """How a time limit is shared among the stages."""
 Folds = Literal["straight", "realistic", "mixed"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -105,6 +112,8 @@ class TrainingSettings:
         Share of the fusion samples that are unfolded with the true flow rather
         than by the unfolding network, 0 in the paper: for a fusion network that
         is also to serve better unfoldings.
+    texture : float
+        Share of the fine detail of true tissue that the filling network is to show.
     neuropil : int
         Number of synthetic slices to train on besides.
     seed : int
@@ -148,6 +157,7 @@ class TrainingSettings:
     ranges: RealisticRanges | None = None
     vary_texture: bool = False
     true_flow_share: float = 0.0
+    texture: float = 0.8
     neuropil: int = 0
     seed: int = 0
     validate_every: int = 1000
@@ -187,6 +197,8 @@ class TrainingSettings:
             raise InputError(
                 f"true-flow-share is {self.true_flow_share:g}: it must lie between 0 and 1."
             )
+        if not 0 <= self.texture <= 1:
+            raise InputError(f"texture is {self.texture:g}: it must lie between 0 and 1.")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise InputError(f"max-minutes is {self.max_minutes:g}: it must be more than 0.")
         if 0 < self.neuropil < 3:

@@ -12,8 +12,14 @@ from torch import Tensor, nn
 
 from sff_napari.devices import autocast
 from sff_napari.networks.weights import NETWORKS
-from sff_napari.training.samples import Sample
-from sff_napari.training.settings import STAGES, Precision
+from sff_napari.training.filling import (
+    filling_distance,
+    filling_losses,
+    filling_picture,
+    filling_scores,
+)
+from sff_napari.training.samples import Sample, What
+from sff_napari.training.settings import NEEDS, STAGES, Precision
 from sff_napari.warp import warp
 
 Scores = dict[str, float]
@@ -45,12 +51,15 @@ class Stage:
         Makes the context that networks run in, see `precision_context`.
     true_flow_share : float
         See `TrainingSettings`.
+    texture : float
+        See `TrainingSettings`.
     """
 
     name: str
     before: dict[str, nn.Module]
     context: Callable[[], AbstractContextManager[object]]
     true_flow_share: float = 0.0
+    texture: float = 0.8
     index: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,12 +68,14 @@ class Stage:
     @property
     def needs(self) -> tuple[str, ...]:
         """The stages whose networks this one is trained on."""
-        return STAGES[: self.index]
+        return NEEDS[self.name]
 
     @property
-    def damage(self) -> bool:
-        """Whether samples with a fold are needed."""
-        return self.name != "interpolation"
+    def what(self) -> What:
+        """The samples that are needed."""
+        if self.name == "filling":
+            return "band"
+        return "clean" if self.name == "interpolation" else "fold"
 
     def new_network(self, width: float, seed: int) -> nn.Module:
         """Return an untrained network with weights drawn from the seed."""
@@ -72,8 +83,10 @@ class Stage:
             torch.manual_seed(seed * len(STAGES) + self.index)
             return NETWORKS[self.name](width)
 
-    def inputs(self, batch: Sample, training: bool = False) -> tuple[Tensor, Tensor]:
-        """Return the two images the network is given, (B, 1, Y, X) each."""
+    def inputs(self, batch: Sample, training: bool = False) -> tuple[Tensor, ...]:
+        """Return the images the network is given, (B, 1, Y, X) each."""
+        if self.name == "filling":
+            return batch["unfolded"], batch["hidden"], batch["previous"], batch["following"]
         if self.name == "interpolation":
             return batch["previous"], batch["following"]
         with torch.no_grad(), self.context():
@@ -91,23 +104,37 @@ class Stage:
             unfolded = torch.cat([truth, unfolded[given:]])
         return unfolded, reference
 
-    def loss(self, network: nn.Module, inputs: tuple[Tensor, Tensor], batch: Sample) -> Tensor:
+    def loss(self, network: nn.Module, inputs: tuple[Tensor, ...], batch: Sample) -> Tensor:
         """Return the L1 distance to the clean slice, or to the flow (the paper, section 3.3)."""
+        return self.learned(self.output(network, inputs), batch)
+
+    def output(self, network: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Return what a network makes of its inputs."""
         with self.context():
             out: Tensor = network(*inputs)
+        return out
+
+    def learned(self, out: Tensor, batch: Sample) -> Tensor:
+        """Return what an output adds to the loss that is learned from."""
+        if self.name == "filling":
+            return sum(filling_losses(out, batch).values(), out.new_zeros(()))
         return self.distance(out, batch)
 
     def distance(self, out: Tensor, batch: Sample) -> Tensor:
-        """Return the L1 distance of an output to what it should be."""
+        """Return the L1 distance of an output to what it should be; for filling see there."""
+        if self.name == "filling":
+            return filling_distance(out, batch, self.texture)
         if self.name != "unfolding":
             return (out.float() - batch["clean"]).abs().mean()
         known = batch["known"]
         # Beyond the crop there is nothing to be found, so nothing to be learned.
         return ((out.float() - batch["flow"]).abs() * known).sum() / (2 * known.sum()).clamp(min=1)
 
-    def scores(self, out: Tensor, inputs: tuple[Tensor, Tensor], batch: Sample) -> Scores:
+    def scores(self, out: Tensor, inputs: tuple[Tensor, ...], batch: Sample) -> Scores:
         """Return the scores of a batch; `loss` is what is compared, and lower is better."""
         scores = {"loss": float(self.distance(out, batch))}
+        if self.name == "filling":
+            return scores | filling_scores(out, batch)
         if self.name == "unfolding":
             seen = batch["known"] & ~batch["hidden"]
             error = (out.float() - batch["flow"]).norm(dim=1, keepdim=True)
@@ -126,10 +153,12 @@ class Stage:
             scores["psnr_damaged"] = psnr(batch["damaged"], clean)
         return scores
 
-    def picture(self, out: Tensor, inputs: tuple[Tensor, Tensor], batch: Sample) -> list[Tensor]:
+    def picture(self, out: Tensor, inputs: tuple[Tensor, ...], batch: Sample) -> list[Tensor]:
         """Return images (1, Y, X) in [0, 1] of the first sample, to be shown side by side."""
         if self.name == "interpolation":
             shown = [batch["previous"], batch["following"], out, batch["clean"]]
+        elif self.name == "filling":
+            shown = filling_picture(out, batch)
         elif self.name == "unfolding":
             flows = [_flow_picture(flow) for flow in (out.float(), batch["flow"])]
             shown = [batch["damaged"], warp(batch["damaged"], out.float()), batch["clean"], *flows]

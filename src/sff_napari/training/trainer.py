@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, default_collate, get_worker_info
 from sff_napari.errors import Cancelled, InputError
 from sff_napari.progress import ProgressCallback
 from sff_napari.training.data import TripleSet
+from sff_napari.training.judge import BEGIN, Judge
 from sff_napari.training.parallel import Ranks
 from sff_napari.training.records import RunFolder
 from sff_napari.training.samples import VALIDATION, Sample, SampleSet
@@ -113,8 +114,11 @@ class StageTrainer:
         )
         half = settings.precision == "float16"
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=half)
-        self.samples = SampleSet(triples, settings, stage.index, stage.damage)
-        self.validation = SampleSet(validation, settings, VALIDATION, stage.damage)
+        self.judge: Judge | None = None
+        if stage.name == "filling":
+            self.judge = Judge(settings.texture, settings.seed, settings.rates[0], ranks)
+        self.samples = SampleSet(triples, settings, stage.index, stage.what)
+        self.validation = SampleSet(validation, settings, VALIDATION, stage.what)
         self._validation_batches: list[Sample] = []
         self._resume()
         self._model: nn.Module = self.network
@@ -178,15 +182,22 @@ class StageTrainer:
         batch = self._to_device(batch)
         inputs = self.stage.inputs(batch, training=True)
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self.stage.loss(self._model, inputs, batch)
+        out = self.stage.output(self._model, inputs)
+        loss = self.stage.learned(out, batch)
         value = float(loss.detach())
         if self.ranks.any(not math.isfinite(value)):
             raise InputError(
                 f"The loss of the {self.stage.name} network is no longer finite at iteration "
                 f"{self.state.iteration}: start again in a new folder with a smaller --rate."
             )
+        heard = self.judge if self.judge is not None and self._share() >= BEGIN else None
+        if heard is not None:
+            with self.stage.context():
+                loss = loss + heard.verdict(out, batch)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimiser)
+        if heard is not None:
+            self._learn_to_judge(heard, out, batch, rate)
         self.scaler.update()
         state = self.state
         state.iteration += 1
@@ -196,6 +207,15 @@ class StageTrainer:
             mean = state.loss_sum / state.loss_count
             text = f"{self.stage.name} {state.iteration}, loss {mean:.4g}"
             self._progress(min(self._share(), 1.0), text)
+
+    def _learn_to_judge(self, judge: Judge, out: Tensor, batch: Sample, rate: float) -> None:
+        for group in judge.optimiser.param_groups:
+            group["lr"] = rate
+        judge.optimiser.zero_grad(set_to_none=True)
+        with self.stage.context():
+            loss = judge.loss(out, batch)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(judge.optimiser)
 
     def _batches(self) -> Iterator[Sample]:
         """Yield batches from where the stage stands."""
@@ -271,8 +291,8 @@ class StageTrainer:
                     counts[name] = counts.get(name, 0) + size
             for k in range(min(size, PICTURES - len(images))):
                 one = {name: value[k : k + 1] for name, value in batch.items()}
-                pair = inputs[0][k : k + 1], inputs[1][k : k + 1]
-                images.append(self.stage.picture(out[k : k + 1], pair, one))
+                given = tuple(image[k : k + 1] for image in inputs)
+                images.append(self.stage.picture(out[k : k + 1], given, one))
         return {name: total / counts[name] for name, total in sums.items()}, images
 
     def _to_device(self, batch: Sample) -> Sample:
@@ -291,6 +311,8 @@ class StageTrainer:
                 "state": dict(vars(self.state)),
                 "rng": torch.get_rng_state(),
             }
+            if self.judge is not None:
+                record["judge"] = self.judge.state()
         self.folder.save(self.stage.name, which, record)
 
     def _resume(self) -> None:
@@ -303,6 +325,8 @@ class StageTrainer:
         self.optimiser.load_state_dict(saved["optimiser"])
         self.scaler.load_state_dict(saved["scaler"])
         torch.set_rng_state(saved["rng"])
+        if self.judge is not None and "judge" in saved:
+            self.judge.restore(saved["judge"])
         self.state = State(**saved["state"])
         if self.ranks.is_first:
             self.folder.cut_rows(self.stage.name, self.state.iteration)
@@ -322,8 +346,9 @@ class _Indices:
 
 
 def _quiet_worker(_: int) -> None:
-    """Leave Ctrl-C to the main process, which saves before it stops; open files anew."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave requests to stop to the main process, which saves first; open files anew."""
+    for request in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(request, signal.SIG_IGN)
     torch.set_num_threads(1)
     worker = get_worker_info()
     if worker is not None and isinstance(worker.dataset, SampleSet):

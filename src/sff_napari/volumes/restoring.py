@@ -236,6 +236,7 @@ def render(
         min(INNER, chosen["tile"]),
         Reporter(None, stopping.is_set),
         unfolding,
+        (piece.read_rows[0], piece.read_columns[0]),
     )
     nothing = np.empty((0, 0), np.float32)
     restored, synthesised = image.copy(), np.empty(image.shape, np.float32)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from sff_napari.networks import weights as network_weights
 from sff_napari.restoration import DEFAULT_COVER
+from sff_napari.restoration.fusion import FILLED
 from sff_napari.volumes.pieces import DEFAULT_TILE
 
 
@@ -31,7 +32,7 @@ class Settings:
 
     interpolation: str = "motion"
     unfolding: str = "law"
-    fusion: str = "seamless"
+    fusion: str = "learned"
     cover: float = DEFAULT_COVER
     tile: int = DEFAULT_TILE
     weights: Path | None = None
@@ -55,8 +56,12 @@ class Settings:
         WeightsError
             If they cannot be used.
         """
-        return {
+        found = {
             stage: network_weights.digest(cast(Any, stage), self.weights)
             for stage, choice in self.to_dict().items()
             if isinstance(choice, str) and choice.startswith("network")
         }
+        if self.fusion in FILLED:
+            place = network_weights.own_or_bundled("filling", self.weights)
+            found["filling"] = network_weights.digest("filling", place)
+        return found
