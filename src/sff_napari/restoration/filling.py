@@ -77,6 +77,7 @@ class Learned:
         rise = (torch.arange(overlap, dtype=torch.float32) + 0.5) / overlap
         ramp[:overlap], ramp[-overlap:] = rise, rise.flip(0)
         self._ramp = (ramp[:, None] * ramp).to(self._mean.device)
+        self._tile: tuple[Tensor, Tensor, tuple[int, int]] | None = None
         self._windows: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def on_tile(
@@ -87,6 +88,7 @@ class Learned:
         if not bool(hidden.any()):
             return observed, torch.zeros_like(observed)
         weight = seam_weight(hidden)
+        self._tile = unfolded, hidden, origin
         filled = self._on_region(weight > 0, origin)
         mixed = observed + weight * (filled - observed)
         restored = torch.where(weight > 0, torch.where(hidden, filled, mixed), observed)
@@ -160,12 +162,27 @@ class Learned:
             first = _first(number) - begin
             parts.append(slice(max(first, 0), min(first + WINDOW, side)))
         rows, columns = parts
-        unfolded, hidden = self._unfolded(rows, columns)
+        unfolded, hidden = self._at_hand(rows, columns)
         observed, lift = self._seamless.corrected(unfolded, (rows.start, columns.start))
         around = [one + lift for one in self._interpolator.parts(rows, columns)]
         planes = torch.stack([observed, around[0], around[-1]])
         planes = self._padded((planes - self._mean) / self._spread, place)
         return planes, self._padded(hidden[None].to(planes.dtype), place, outside=1.0)
+
+    def _at_hand(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
+        """Return the unfolded slice and what is hidden, from the tile in work if it is there."""
+        if self._tile is not None:
+            unfolded, hidden, (top, left) = self._tile
+            inside = (
+                rows.stop - top <= unfolded.shape[0] and columns.stop - left <= unfolded.shape[1]
+            )
+            if inside and rows.start >= top and columns.start >= left:
+                part = (
+                    slice(rows.start - top, rows.stop - top),
+                    slice(columns.start - left, columns.stop - left),
+                )
+                return unfolded[part], hidden[part]
+        return self._unfolded(rows, columns)
 
     def _padded(
         self, planes: Tensor, index: tuple[int, int], outside: float | None = None
