@@ -2,7 +2,8 @@
 
 from sff_napari.stacks.folds_file import FoldsFile, read_folds, stack_identity, write_folds
 from sff_napari.stacks.opening import open_stack
-from sff_napari.stacks.stack import Stack, VoxelSize, parse_slices
+from sff_napari.stacks.slice_numbers import parse_slices
+from sff_napari.stacks.stack import Stack, VoxelSize
 from sff_napari.stacks.writing import RestoredSlice, check_output, write_restored, write_stack
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from zarr.abc.store import (
     ByteRequest,
     OffsetByteRequest,
     RangeByteRequest,
-    Store,
     SuffixByteRequest,
 )
 from zarr.codecs import BytesCodec
@@ -22,7 +21,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, cpu, default_buffer_protot
 from zarr.storage import MemoryStore
 
 from sff_napari.errors import StackError
-from sff_napari.stacks.layers import content_of
+from sff_napari.stacks.layers import ReadOnlyStore, content_of
 from sff_napari.stacks.ome import image_metadata
 from sff_napari.stacks.planes import Planes
 from sff_napari.stacks.stack import Stack
@@ -74,7 +73,7 @@ class _Level:
     dtype: np.dtype[Any]
 
 
-class StackStore(Store):
+class StackStore(ReadOnlyStore):
     """The arrays of the zarr that `zarr_over` describes, read only.
 
     Parameters
@@ -91,10 +90,6 @@ class StackStore(Store):
     StackError
         If the overlay was made for another stack.
     """
-
-    supports_writes = False
-    supports_deletes = False
-    supports_listing = True
 
     def __init__(self, stack: Stack, arrays: Mapping[str, bytes], called: str) -> None:
         super().__init__(read_only=True)
@@ -209,25 +204,9 @@ class StackStore(Store):
                 data = data[max(0, len(data) - suffix) :]
         return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
-    async def get_partial_values(
-        self,
-        prototype: BufferPrototype,
-        key_ranges: Iterable[tuple[str, ByteRequest | None]],
-    ) -> list[Buffer | None]:
-        """Return parts of several keys."""
-        return [await self.get(key, prototype, part) for key, part in key_ranges]
-
     async def exists(self, key: str) -> bool:
         """Tell whether there is such a key."""
         return key in self._documents or self._place(key) is not None
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Refuse: the store is read only."""
-        self._check_writable()
-
-    async def delete(self, key: str) -> None:
-        """Refuse: the store is read only."""
-        self._check_writable()
 
     async def list(self) -> AsyncIterator[str]:
         """Yield every key."""

@@ -40,7 +40,31 @@ class FilesStore(LocalStore):
         self._is_open = True
 
 
-class LayeredStore(Store):
+class ReadOnlyStore(Store):
+    """What stores for reading share."""
+
+    supports_writes = False
+    supports_deletes = False
+    supports_listing = True
+
+    async def get_partial_values(
+        self,
+        prototype: BufferPrototype,
+        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+    ) -> list[Buffer | None]:
+        """Return parts of several keys."""
+        return [await self.get(key, prototype, part) for key, part in key_ranges]
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Refuse: the store is read only."""
+        self._check_writable()
+
+    async def delete(self, key: str) -> None:
+        """Refuse: the store is read only."""
+        self._check_writable()
+
+
+class LayeredStore(ReadOnlyStore):
     """The first of several stores that has a key, read only.
 
     Parameters
@@ -51,10 +75,6 @@ class LayeredStore(Store):
         Whether an empty file ``KEY.missing`` in the first layer hides the key
         in all others.
     """
-
-    supports_writes = False
-    supports_deletes = False
-    supports_listing = True
 
     def __init__(self, layers: Sequence[Store], *, marked: bool = False) -> None:
         super().__init__(read_only=True)
@@ -97,14 +117,6 @@ class LayeredStore(Store):
                 return None
         return None
 
-    async def get_partial_values(
-        self,
-        prototype: BufferPrototype,
-        key_ranges: Iterable[tuple[str, ByteRequest | None]],
-    ) -> list[Buffer | None]:
-        """Return parts of several keys."""
-        return [await self.get(key, prototype, part) for key, part in key_ranges]
-
     async def exists(self, key: str) -> bool:
         """Tell whether any store has a key."""
         for number, layer in enumerate(self._layers):
@@ -113,14 +125,6 @@ class LayeredStore(Store):
             if number == 0 and self._marked and await layer.exists(key + MISSING):
                 return False
         return False
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Refuse: the store is read only."""
-        self._check_writable()
-
-    async def delete(self, key: str) -> None:
-        """Refuse: the store is read only."""
-        self._check_writable()
 
     async def list(self) -> AsyncIterator[str]:
         """Yield every key once."""

@@ -1,0 +1,40 @@
+"""Slice numbers as people write them."""
+
+from __future__ import annotations
+
+from sff_napari.errors import InputError
+
+
+def parse_slices(text: str | None, count: int) -> list[int]:
+    """Return the slices that a text such as ``"3,7-9"`` names, sorted, each once.
+
+    Parameters
+    ----------
+    text : str or None
+        Numbers and ranges with both ends included, from 0; None for all.
+    count : int
+        Number of slices there are.
+
+    Raises
+    ------
+    InputError
+        If the text cannot be read or names a slice that does not exist.
+    """
+    if text is None or not text.strip():
+        return list(range(count))
+    chosen: set[int] = set()
+    for part in text.split(","):
+        ends = part.strip().split("-")
+        if len(ends) > 2 or not all(end.strip().isdecimal() for end in ends):
+            raise InputError(
+                f"The slices {text!r} cannot be read: write numbers and ranges such as 3,7-9."
+            )
+        first, last = int(ends[0]), int(ends[-1])
+        if last < first:
+            raise InputError(f"The range of slices {part.strip()!r} runs backwards.")
+        if last >= count:
+            raise InputError(
+                f"There is no slice {last}: the stack has {count}, numbered 0 to {count - 1}."
+            )
+        chosen.update(range(first, last + 1))
+    return sorted(chosen)
