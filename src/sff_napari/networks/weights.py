@@ -165,6 +165,8 @@ def load(kind: str, path: str | Path | None = None, device: torch.device | str =
         )
     network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
     network.requires_grad_(False)
+    # Convolutions of few channels are faster with the channels of a pixel side by side.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval().to(device)
 
 

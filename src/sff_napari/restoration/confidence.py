@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from sff_napari.folds import Curve
 from sff_napari.folds.curve import grid_points
 from sff_napari.restoration.law_parameters import LawParameters
 from sff_napari.restoration.matching import Features, gaussian
@@ -75,14 +77,27 @@ class FlowConfidence:
     ) -> Tensor:
         """Return the standard error (height, width) of the flow on a grid, in px."""
         points = grid_points(shape, origin, step, self._device)
-        places = points.reshape(2, -1)
-        variance = torch.zeros(places.shape[1], device=places.device)
+        variance = self.variance(points.reshape(2, -1))
+        return (variance + self._floor**2 * (variance > 1e-6)).sqrt().reshape(shape)
+
+    def variance(self, points: Tensor, curve: Curve | None = None) -> Tensor:
+        """Return the variance (N,) of the flow that the parameters leave, in px^2.
+
+        Parameters
+        ----------
+        points : Tensor, (2, N)
+            In the restored slice, px.
+        curve : Curve, optional
+            A line to ask the laws on instead of each fold's own.
+        """
+        variance = torch.zeros(points.shape[1], device=points.device)
         for weight, parameters, one, covariance in self._parts:
-            jacobian, _, decay = parameters.jacobian(one, places)
+            asked = one if curve is None else replace(one, curve=curve)
+            jacobian, _, decay = parameters.jacobian(asked, points)
             # An error of the displacement counts for more where the tissue was stretched.
             own = ((jacobian @ covariance) * jacobian).sum(1).clamp_min(0)
             variance = variance + weight * own / (1 - decay.clamp(max=0.5)).square()
-        return (variance + self._floor**2 * (variance > 1e-6)).sqrt().reshape(shape)
+        return variance
 
     def on_grid(
         self, shape: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0), step: float = 1.0

@@ -23,12 +23,6 @@ from sff_napari.restoration.unfolding import FittedFold, LawUnfolding, dark_line
 from sff_napari.warp import warp
 
 _STAGES = (Stage(48, 24, 3), Stage(32, 16, 2))
-_SIMPLER = 0.75
-"""Summed correlation that each further parameter of a flexible law must gain to be preferred to the
-paper's simple one: it always gains a little by following the drift of the tissue."""
-_UNUSUAL = 3.0
-"""How much what the drift costs counts in that: unequal sides taken for a fold with equal ones look
-like a slice that lies far off."""
 _LEAST_WEIGHT = 100.0
 """Windows that a side must show for its correlation to tell anything."""
 _LOOK_CLOSER = 2.5
@@ -181,16 +175,19 @@ def _fit_one(
     nearly = motions == [None, None] and plain.score > rich.score - _LOOK_CLOSER * more
     rich = sharpened(rich, fine, last, False)
     reporter(0.85, "Fitting the fold")
-    if nearly:
-        # Only the fine windows tell the two apart where the drift of the slice can hide it.
-        plain = sharpened(plain, fine, last, True)
-    gain = rich.score - plain.score + _UNUSUAL * (plain.cost - rich.cost)
-    uniform = nearly and gain < _SIMPLER * more
-    best = plain if uniform else rich
-    found = FittedFold(
-        fold, curve, law(best.fits), best.fits, best.drift, uniform, best.score, **told
+
+    def found(one: Refined, uniform: bool) -> FittedFold:
+        return FittedFold(
+            fold, curve, law(one.fits), one.fits, one.drift, uniform, one.score, **told
+        )
+
+    return polished(
+        found(rich, False),
+        found(plain, True) if nearly else None,
+        here[coarse],
+        there[coarse],
+        law,
     )
-    return polished(found, here[coarse], there[coarse], law) if uniform else found
 
 
 def _side_score(scores: SideScores, fit: SideFit) -> float | None:

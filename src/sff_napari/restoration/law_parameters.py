@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import threading
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.func import jacfwd
 
-from sff_napari.restoration.lawfit import SideFit, fall, keep_in_bounds, spline_matrix
+from sff_napari.folds.law import interpolate
+from sff_napari.restoration.lawfit import (
+    SideFit,
+    fall,
+    fall_slopes,
+    keep_in_bounds,
+    spline_matrix,
+)
 from sff_napari.restoration.unfolding import FittedFold
 
 _BEND, _DECAY, _TAIL = 0.15, 0.6, 0.35
@@ -18,8 +25,41 @@ _GAP = 40.0
 """Spread of the displacement next to the line, px."""
 _ANY_DECAY = 1.5
 """Spread of the logarithm of the decay of the paper's law."""
-_one_at_a_time = threading.Lock()
-"""Forward derivatives share a state of the process: two threads at once spoil each other's."""
+_USUAL_GAP, _USUAL_DECAY, _USUAL_TAIL = 40.0, 0.04, 0.3
+"""Means over folds: displacement next to the line, px; decay, px a px; tail."""
+_LEAST = 0.05
+"""Displacement, px, that a law is given where it has none, so that it has a shape."""
+
+
+@dataclass(frozen=True)
+class LawPlaces:
+    """Points of the unfolded slice, as the parameters of a law see them.
+
+    Each stands for a point of the damaged slice, where the fold that was fitted finds
+    its tissue; that point stays when the parameters change.
+
+    Parameters
+    ----------
+    basis : Tensor, (N, K)
+        Splines along the line.
+    beyond : Tensor, (N,)
+        Distance from the edge of the dark line in the damaged slice, px.
+    positive : Tensor, (N,) bool
+        On which side.
+    taper : Tensor, (N,)
+        Share of the displacement that is left near an end inside the slice.
+    seen : Tensor, (N,) bool
+        Where tissue is not hidden.
+    normal : Tensor, (2, N)
+        Of the line, in y and x.
+    """
+
+    basis: Tensor
+    beyond: Tensor
+    positive: Tensor
+    taper: Tensor
+    seen: Tensor
+    normal: Tensor
 
 
 class LawParameters:
@@ -41,13 +81,16 @@ class LawParameters:
         self.count = len(one.fits[0].gap)
         self.fits = one.fits
         self.gaps = [max(float(fit.gap.mean()), 2.0) for fit in one.fits]
+        self.start = self.vector_of(one.fits)
+
+    def vector_of(self, fits: tuple[SideFit, SideFit]) -> Tensor:
+        """Return fits of both sides as a vector of parameters (P,)."""
         parts = []
-        for fit in one.fits[: 1 if self.uniform else 2]:
+        for fit in fits[: 1 if self.uniform else 2]:
             gap = fit.gap.mean()[None] if self.uniform else fit.gap
-            decay = fit.log_decay.mean()[None]
             tail = fit.tail.new_empty(0) if self.uniform else fit.tail[None]
-            parts += [gap, decay, tail]
-        self.start = torch.cat(parts)
+            parts += [gap, fit.log_decay.mean()[None], tail]
+        return torch.cat(parts)
 
     def sides(self, vector: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Return gap coefficients, logarithm of the decay and tail of each side."""
@@ -61,15 +104,54 @@ class LawParameters:
             for part in (vector[:size], vector[size:])
         ]
 
-    def jacobian(self, one: FittedFold, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def places(self, one: FittedFold, points: Tensor) -> LawPlaces:
+        """Return points (2, N) of the slice unfolded by a fold's law, px, as it sees them."""
+        law, curve = one.law, one.curve
+        here = curve.project(points)
+        away = here.distance.abs() - law.shift(here.along, here.distance)
+        whole = replace(law, gap=torch.ones_like(law.gap)).with_ends(curve, one.drift.shape)
+        return LawPlaces(
+            spline_matrix(here.along.clamp(0, curve.length), curve.length, self.count),
+            (away - law.half_width(here.along)).clamp_min(0),
+            here.distance > 0,
+            interpolate(whole.knots, whole.gap[0], here.along),
+            ~law.is_hidden(here.along, here.distance),
+            here.normal,
+        )
+
+    def displacement(self, vector: Tensor, places: LawPlaces) -> Tensor:
+        """Return the displacement (N,) along the normal, px, that parameters stand for."""
+        sides = []
+        for gap, decay, tail in self.sides(vector):
+            left = (places.taper * (places.basis @ gap)).clamp_min(_LEAST)
+            sides.append(fall(left, torch.exp(decay), tail, places.beyond))
+        return torch.where(places.positive, sides[1], -sides[0])
+
+    def slopes(self, vector: Tensor, places: LawPlaces) -> Tensor:
+        """Return the derivative (N, P) of the displacement by the parameters."""
+        sides = []
+        for sign, (gap, decay, tail) in zip((-1, 1), self.sides(vector), strict=True):
+            left = (places.taper * (places.basis @ gap)).clamp_min(_LEAST)
+            by_gap, by_decay, by_tail = fall_slopes(left, torch.exp(decay), tail, places.beyond)
+            by_gap = by_gap * places.taper * (left > _LEAST)
+            here = places.positive if sign > 0 else ~places.positive
+            gaps = by_gap[:, None] * places.basis
+            if self.uniform:
+                parts = [gaps.sum(1, keepdim=True), by_decay[:, None]]
+            else:
+                parts = [gaps, by_decay[:, None], by_tail[:, None]]
+            sides.append(torch.cat(parts, dim=1) * (sign * here)[:, None])
+        return sides[0] + sides[1] if self.uniform else torch.cat(sides, dim=1)
+
+    def jacobian(self, one: FittedFold, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the derivative of the displacement along the normal, by the parameters.
 
         Parameters
         ----------
         one : FittedFold
             The fold.
-        places : Tensor, (2, N)
-            Points of the restored slice, px.
+        points : Tensor, (2, N)
+            In the restored slice, px.
 
         Returns
         -------
@@ -80,32 +162,22 @@ class LawParameters:
         decay : Tensor, (N,)
             Of the displacement, per px.
         """
-        law, curve = one.law, one.curve
-        here = curve.project(places)
-        seen = ~law.is_hidden(here.along, here.distance)
-        away = here.distance.abs() - law.shift(here.along, here.distance)
-        beyond = (away - law.half_width(here.along)).clamp_min(0)
-        basis = spline_matrix(here.along.clamp(0, curve.length), curve.length, self.count)
-        positive = here.distance > 0
-
-        def displacement(vector: Tensor) -> Tensor:
-            sides = [
-                sign * fall((basis @ gap).clamp_min(0.05), torch.exp(decay), tail, beyond)
-                for sign, (gap, decay, tail) in zip((-1, 1), self.sides(vector), strict=True)
-            ]
-            return torch.where(positive, sides[1], sides[0])
-
-        with _one_at_a_time:
-            jacobian = jacfwd(displacement)(self.start)
-        # Beyond an end inside the slice the law fades, and so does its error.
-        faded = (law.shift(here.along, here.distance) > 0) | (jacobian.abs().amax(1) > 0)
+        places = self.places(one, points)
+        slopes = self.slopes(self.start, places)
         decays = [torch.exp(side[1]) for side in self.sides(self.start)]
-        decay = torch.where(positive, decays[1], decays[0])
-        moved = law.shift(here.along, here.distance) > 1e-3
-        return jacobian * (seen & faded)[:, None], seen, decay * moved
+        decay = torch.where(places.positive, decays[1], decays[0])
+        moved = self.displacement(self.start, places).abs() > 1e-3
+        return slopes * (places.seen & (places.taper > 0))[:, None], places.seen, decay * moved
+
+    def usual(self) -> Tensor:
+        """Return the mean of the parameters over folds, (P,) float64."""
+        gap, decay = [_USUAL_GAP], [math.log(_USUAL_DECAY)]
+        side = gap + decay if self.uniform else gap * self.count + decay + [_USUAL_TAIL]
+        both = side if self.uniform else side * 2
+        return torch.tensor(both, dtype=torch.float64, device=self.start.device)
 
     def precision(self) -> Tensor:
-        """Return the inverse of the prior's covariance, (P, P) float64."""
+        """Return the inverse of the covariance of the parameters over folds, (P, P) float64."""
         blocks = []
         for gap in self.gaps[: 1 if self.uniform else 2]:
             if self.uniform:

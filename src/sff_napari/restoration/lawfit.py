@@ -77,6 +77,20 @@ def fall(gap: Tensor, decay: Tensor, tail: Tensor, beyond: Tensor) -> Tensor:
     return gap * (1 - q * decay * beyond / gap).clamp_min(1e-6).pow(1 / q)
 
 
+def fall_slopes(
+    gap: Tensor, decay: Tensor, tail: Tensor, beyond: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the derivatives of `fall` by the gap, by the decay's logarithm and by the tail."""
+    q = 1 - tail
+    x = decay * beyond / gap
+    left = (1 - q * x).clamp_min(1e-6)
+    inside = (1 - q * x > 1e-6).to(left.dtype)
+    steep = left.pow(1 / q - 1) * inside
+    by_gap = left.pow(1 / q) + x * steep
+    by_tail = gap * (left.pow(1 / q) * left.log() / q.square() + x * steep / q)
+    return by_gap, -gap * x * steep, by_tail
+
+
 def _score_table(side: SideScores, gaps: Tensor, decay: float, tail: float) -> Tensor:
     """Return the score (T, G) of each window along the line for each displacement."""
     beyond = side.beyond[None]

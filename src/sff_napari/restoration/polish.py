@@ -1,71 +1,114 @@
-"""The last step of a fit: generalised least squares with the drift as correlated noise.
+"""The last step of a fit: the law's parameters with the drift as correlated noise.
 
 Each window of the unfolded slice is off its neighbours by what is wrong with the
-law and by the drift of the slice there.  The drift has a known covariance, so
-the law's parameters have a best linear estimate.  It pays for laws of few
-parameters; a flexible one has none to spare against the drift.
+law and by the drift of the slice there.  Shifts of windows, added to what was
+undone, give the displacement of the fold plus drift and errors of matching.  The
+covariance of these and what is usual for folds are known, so the parameters have
+a likeliest value, and so has the choice between the paper's law of two
+parameters and a flexible one: the one under which what was seen is likelier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from sff_napari.folds import FoldLaw
 from sff_napari.restoration.drift import window_shifts
-from sff_napari.restoration.law_parameters import LawParameters
+from sff_napari.restoration.law_parameters import LawParameters, LawPlaces
 from sff_napari.restoration.lawfit import SideFit
 from sff_napari.restoration.matching import Features
 from sff_napari.restoration.refine import unfolded_features
 from sff_napari.restoration.slice_drift import SliceDrift
 from sff_napari.restoration.unfolding import FittedFold
 
+LawOfFits = Callable[[tuple[SideFit, SideFit]], FoldLaw]
+
 _REACH = 16.0
 """Largest shift of a window that is looked for, px."""
-_ROUNDS = 2
 _FINEST = 12.0
 """Half waves per 1024 px up to which the drift is taken as correlated."""
-_LEVEL = 1.5
-"""Variance of the drift in units of what is usual."""
-_NOISE = 2.0
+_NOISE = 3.0
 """Error of the shift of one window, px; three times as much counts as an outlier."""
 _LEAST_WINDOWS, _MOST_WINDOWS = 20, 1200
+_ROUNDS = 1
+"""Rounds in which outliers are told from the rest, before the last."""
+_STEPS = 2
+"""Steps of the search for parameters in each round."""
+_SURE = 18.0
+"""Logarithm of the odds from which a flexible law is believed: it also follows drift that is
+stronger than usual."""
 
 
-def polished(
-    one: FittedFold,
-    damaged: Features,
-    neighbours: Sequence[Features],
-    law_of_fits: Callable[[tuple[SideFit, SideFit]], FoldLaw],
-) -> FittedFold:
-    """Return a fold with a better fit of the same kind.
+@dataclass(frozen=True)
+class _Seen:
+    """What windows tell of a fold: the displacement along both axes, fold and drift together.
 
     Parameters
     ----------
-    one : FittedFold
-        A fit within a few pixels of the truth.
+    points : Tensor, (2, N)
+        Centres of the windows in the unfolded slice, px.
+    places : LawPlaces
+        The same in the fold's coordinates.
+    total : Tensor, (2, N) float64
+        Displacement in y and x, px.
+    """
+
+    points: Tensor
+    places: LawPlaces
+    total: Tensor
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """Likeliest parameters (P,), the evidence for their kind of law, and the drift's weights."""
+
+    vector: Tensor
+    evidence: float
+    weights: Tensor
+
+
+def polished(
+    rich: FittedFold,
+    plain: FittedFold | None,
+    damaged: Features,
+    neighbours: Sequence[Features],
+    law_of_fits: LawOfFits,
+) -> FittedFold:
+    """Return the better of two fits of one fold, made better.
+
+    Parameters
+    ----------
+    rich : FittedFold
+        A fit of a flexible law, within some pixels of the truth.
+    plain : FittedFold, optional
+        A fit of the paper's law, if that may be enough.
     damaged, neighbours : Features
         On the same grid.
     law_of_fits : callable
         Makes a law from fits.
     """
-    for _ in range(_ROUNDS):
-        better = _step(one, damaged, neighbours, law_of_fits)
-        if better is None:
-            return one
-        one = better
-    return one
+    seen = _look(rich, damaged, neighbours)
+    if seen is None:
+        return rich if plain is None else plain
+    rich = _with(rich, _solve(rich, seen), law_of_fits)
+    seen = _look(rich, damaged, neighbours) or seen
+    flexible = _solve(rich, seen)
+    if plain is None:
+        return _with(rich, flexible, law_of_fits)
+    simple = _solve(plain, seen)
+    if flexible.evidence - simple.evidence > _SURE:
+        return _with(rich, flexible, law_of_fits)
+    plain = _with(plain, simple, law_of_fits)
+    seen = _look(plain, damaged, neighbours)
+    return plain if seen is None else _with(plain, _solve(plain, seen), law_of_fits)
 
 
-def _step(
-    one: FittedFold,
-    damaged: Features,
-    neighbours: Sequence[Features],
-    law_of_fits: Callable[[tuple[SideFit, SideFit]], FoldLaw],
-) -> FittedFold | None:
+def _look(one: FittedFold, damaged: Features, neighbours: Sequence[Features]) -> _Seen | None:
+    """Return what windows tell if the slice is unfolded by a fit, None with too few of them."""
     values, known = unfolded_features(one.curve, one.law, damaged)
     grid, first = (values.shape[0], values.shape[1]), (damaged.pool - 1) / 2
     offset = one.drift.on_grid(grid, (first, first), float(damaged.pool))
@@ -74,62 +117,70 @@ def _step(
     if shifts is None:
         return None
     rows, columns = torch.nonzero(shifts.weight > 0.5).T
-    if len(rows) < _LEAST_WINDOWS:
-        return None
     thin = max(1, round(len(rows) / _MOST_WINDOWS))
     rows, columns = rows[::thin], columns[::thin]
-    places = torch.stack([rows, columns]) * shifts.step + shifts.first
+    points = torch.stack([rows, columns]) * shifts.step + shifts.first
     parameters = LawParameters(one)
-    jacobian, seen, _ = parameters.jacobian(one, places)
-    if int(seen.sum()) < _LEAST_WINDOWS:
+    places = parameters.places(one, points)
+    if int(places.seen.sum()) < _LEAST_WINDOWS:
         return None
-    places = places[:, seen]
-    # What the drift found so far was read out of the shifts; the whole of it is noise here.
-    y, x = one.drift.cosines(places[0], places[1])
-    before = torch.einsum("cij,ni,nj->cn", one.drift.weights, y, x)
-    observed = (shifts.values[:, rows, columns][:, seen] + before).double()
-    normal = one.curve.project(places).normal.double()
-    moves = normal[:, :, None] * jacobian[seen].double()
-    change, weights = _solved(moves, observed, places, parameters.precision(), one.drift)
-    fits = parameters.fits_at((parameters.start.double() + change).to(torch.float32))
-    drift = replace(one.drift, weights=weights.reshape(one.drift.weights.shape).to(torch.float32))
-    return replace(one, fits=fits, law=law_of_fits(fits), drift=drift)
+    rows, columns, points = rows[places.seen], columns[places.seen], points[:, places.seen]
+    places = parameters.places(one, points)
+    # The drift found so far was read out of the shifts; the whole of it counts here.
+    y, x = one.drift.cosines(points[0], points[1])
+    drift = torch.einsum("cij,ni,nj->cn", one.drift.weights, y, x)
+    undone = places.normal * parameters.displacement(parameters.start, places)
+    return _Seen(points, places, (shifts.values[:, rows, columns] + drift + undone).double())
 
 
-def _solved(
-    moves: Tensor, observed: Tensor, places: Tensor, precision: Tensor, drift: SliceDrift
-) -> tuple[Tensor, Tensor]:
-    """Return the change of the parameters (P,) and the weights (2, waves) of the slow drift.
-
-    Parameters
-    ----------
-    moves : Tensor, (2, N, P)
-        How the shifts follow the parameters, in y and x.
-    observed : Tensor, (2, N)
-        Shifts of the windows, px.
-    places : Tensor, (2, N)
-        Their centres, px.
-    precision : Tensor, (P, P)
-        Of the parameters, before.
-    drift : SliceDrift
-        How much this stack drifts.
-    """
-    waves, variance = SliceDrift.none(
-        drift.shape, places.device, _FINEST, 24, drift.level, drift.jitter
-    ).waves(places)
-    shared = (waves * (_LEVEL * variance)) @ waves.T
-    trust = torch.ones(len(waves), dtype=waves.dtype, device=waves.device)
-    factor, change, rest = shared, precision[0], observed
-    for _ in range(3):
+def _solve(one: FittedFold, seen: _Seen) -> _Solved:
+    """Return the likeliest parameters of a law of the kind that was fitted."""
+    parameters = LawParameters(one)
+    drift = SliceDrift.none(
+        one.drift.shape, seen.points.device, _FINEST, 24, one.drift.level, one.drift.jitter
+    )
+    waves, variance = drift.waves(seen.points)
+    shared = (waves * variance) @ waves.T
+    usual, precision = parameters.usual(), parameters.precision()
+    normal = seen.places.normal.double()
+    vector, trust = parameters.start, torch.ones_like(normal[0])
+    apart, known, rest = normal, precision, normal
+    for again in range(_ROUNDS + 1):
         factor = torch.linalg.cholesky(shared + torch.diag(_NOISE**2 / trust))
-        whitened = torch.stack([torch.cholesky_solve(one, factor) for one in moves])
-        known = torch.einsum("cnp,cnq->pq", moves, whitened)
-        pull = torch.einsum("cnp,cn->p", whitened, observed)
-        change = torch.linalg.solve(known + precision, pull)
-        rest = observed - torch.einsum("cnp,p->cn", moves, change)
-        off = shared @ torch.cholesky_solve(rest.T, factor)
-        error = (rest.T - off).square().sum(1)
-        trust = 1 / (1 + error / (2 * (3 * _NOISE) ** 2))
-    waves, variance = drift.waves(places)
-    weights = _LEVEL * variance[:, None] * (waves.T @ torch.cholesky_solve(rest.T, factor))
-    return change, weights.T
+
+        def whitened(values: Tensor, factor: Tensor = factor) -> Tensor:
+            return torch.linalg.solve_triangular(factor, values, upper=False)
+
+        for _ in range(_STEPS):
+            moves = normal[:, :, None] * parameters.slopes(vector, seen.places)
+            rest = seen.total - normal * parameters.displacement(vector, seen.places)
+            own = whitened(torch.cat([moves, rest[:, :, None]], dim=2))
+            known = torch.einsum("cnp,cnq->pq", own[:, :, :-1], own[:, :, :-1]) + precision
+            pull = torch.einsum("cnp,cn->p", own[:, :, :-1], own[:, :, -1])
+            step = torch.linalg.solve(known, pull + precision @ (usual - vector))
+            moved = parameters.fits_at((vector + step).to(vector.dtype))
+            vector = parameters.vector_of(moved)
+        rest = seen.total - normal * parameters.displacement(vector, seen.places)
+        apart = torch.cholesky_solve(rest.T, factor)
+        if again < _ROUNDS:
+            error = (rest.T - shared @ apart).square().sum(1)
+            trust = 1 / (1 + error / (2 * (3 * _NOISE) ** 2))
+    away = vector - usual
+    # Laplace's approximation, but for what both kinds of law share.
+    evidence = -0.5 * float(
+        (rest * apart.T).sum()
+        + away @ precision @ away
+        + torch.logdet(known)
+        - torch.logdet(precision)
+    )
+    waves, variance = one.drift.waves(seen.points)
+    weights = (variance[:, None] * (waves.T @ apart)).T
+    return _Solved(vector, evidence, weights.reshape(one.drift.weights.shape).to(torch.float32))
+
+
+def _with(one: FittedFold, solved: _Solved, law_of_fits: LawOfFits) -> FittedFold:
+    """Return a fit with other parameters and another drift."""
+    fits = LawParameters(one).fits_at(solved.vector)
+    return replace(
+        one, fits=fits, law=law_of_fits(fits), drift=replace(one.drift, weights=solved.weights)
+    )

@@ -108,7 +108,10 @@ class StageTrainer:
         self.stage, self.settings, self.ranks, self.folder = stage, settings, ranks, folder
         self._progress, self._stop = progress, stop
         self.state = State(minutes_before=minutes_before)
-        self.network = stage.new_network(settings.width, settings.seed).to(ranks.device)
+        network = stage.new_network(settings.width, settings.seed)
+        # Faster with the channels of a pixel side by side, nearly twice on a CPU.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(ranks.device)
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=settings.rates[0], betas=(0.9, 0.999)
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,34 +37,15 @@ BEYOND = (1.0, 16.0, 48.0, 128.0, 320.0, 800.0, 2000.0)
 """Distances from what is hidden, px, at which a window tells how far displacement may be off."""
 
 
-class _OfOneFold(FlowConfidence):
-    """How sure the law of one fold is, in its own coordinates.
+def _error(one: FittedFold, shape: tuple[int, int], along: Tensor, distance: Tensor) -> Tensor:
+    """Return the standard error (N,) of one fold's flow in px; places (N,) in px.
 
-    Parameters
-    ----------
-    one : FittedFold
-        The fold.
-    shape : (height, width)
-        Of the window that its law was found in, px.
+    A law only knows how far along its line and how far from it a place lies, so it is
+    asked on a straight line of the same length, where every place has one projection.
     """
-
-    def __init__(self, one: FittedFold, shape: tuple[int, int]) -> None:
-        super().__init__([one], shape)
-        self._one = one
-
-    def error(self, along: Tensor, distance: Tensor) -> Tensor:
-        """Return the standard error (N,) of the flow in px; arguments (N,) in px."""
-        # A law only knows how far along its line and how far from it a place lies, so it is
-        # asked on a straight line of the same length, where every place has one projection.
-        length = self._one.curve.length
-        straight = Curve.of(Fold([(0, 0), (0, length)], 1.0), self._one.curve.device)
-        places = straight.place(along, distance)
-        variance = torch.zeros_like(along)
-        for weight, parameters, one, covariance in self._parts:
-            jacobian, _, decay = parameters.jacobian(replace(one, curve=straight), places)
-            own = ((jacobian @ covariance) * jacobian).sum(1).clamp_min(0)
-            variance = variance + weight * own / (1 - decay.clamp(max=0.5)).square()
-        return variance.sqrt()
+    straight = Curve.of(Fold([(0, 0), (0, one.curve.length)], 1.0), one.curve.device)
+    known = FlowConfidence([one], shape)
+    return known.variance(straight.place(along, distance), straight).sqrt()
 
 
 def told(one: FittedFold, shape: tuple[int, int], count: int) -> dict[str, Any]:
@@ -90,13 +70,12 @@ def told(one: FittedFold, shape: tuple[int, int], count: int) -> dict[str, Any]:
     law = one.law
     along = torch.linspace(0, one.curve.length, count, device=device)
     beyond = torch.tensor(BEYOND, device=device)
-    known = _OfOneFold(one, shape)
     rows: list[list[float]] = []
     for sign in (-1.0, 1.0):
         positive = torch.full(along.shape, sign > 0, device=device)
         rim = law.hidden_half_width(along, positive)
         distance = sign * (rim + beyond[:, None])
-        error = known.error(along.expand(len(BEYOND), -1).reshape(-1), distance.reshape(-1))
+        error = _error(one, shape, along.expand(len(BEYOND), -1).reshape(-1), distance.reshape(-1))
         rows += [[round(float(v), 4) for v in row] for row in error.reshape(len(BEYOND), -1).cpu()]
     return {"error": rows, "floor": FLOORS[0] if one.uniform else FLOORS[1]}
 
