@@ -23,6 +23,10 @@ from sff_napari.restoration.unfolding import FittedFold, LawUnfolding, dark_line
 from sff_napari.warp import warp
 
 _STAGES = (Stage(48, 24, 3), Stage(32, 16, 2))
+_SMALL, _LARGE = 768, 3072
+"""Sides of slices, px, up to which a law is searched for on a finer grid, and up to which its last
+step is made on one of `_GRID` pixels: more windows make up for coarser ones."""
+_GRID = 4
 _LEAST_WEIGHT = 100.0
 """Windows that a side must show for its correlation to tell anything."""
 _LOOK_CLOSER = 2.5
@@ -62,7 +66,7 @@ def fit_folds(
         Usual variance of the offset of the slice against them, px^2.
     """
     reporter = reporter or Reporter()
-    fine = 2 if max(shape) <= 3072 else 4
+    fine = 2 if max(shape) <= _SMALL else 4
     pools = (2 * fine, fine)
     here = {pool: Features.of(damaged, known, pool) for pool in pools}
     there = {pool: [Features.of(*one, pool) for one in neighbours] for pool in pools}
@@ -181,12 +185,9 @@ def _fit_one(
             fold, curve, law(one.fits), one.fits, one.drift, uniform, one.score, **told
         )
 
+    grid = fine if coarse > _GRID and max(still.shape) <= _LARGE else coarse
     return polished(
-        found(rich, False),
-        found(plain, True) if nearly else None,
-        here[coarse],
-        there[coarse],
-        law,
+        found(rich, False), found(plain, True) if nearly else None, here[grid], there[grid], law
     )
 
 

@@ -41,6 +41,9 @@ _STEPS = 2
 _SURE = 18.0
 """Logarithm of the odds from which a flexible law is believed: it also follows drift that is
 stronger than usual."""
+_USUAL_MISFIT = 0.5
+"""Mean square of what is left, in units of its expected variance, where `_SURE` was found; where
+more is left, evidence counts for less."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,23 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Solved:
-    """Likeliest parameters (P,), the evidence for their kind of law, and the drift's weights."""
+    """The likeliest parameters of one kind of law.
+
+    Parameters
+    ----------
+    vector : Tensor, (P,) float64
+        The parameters.
+    evidence : float
+        Logarithm of how likely this kind of law makes what was seen.
+    misfit : float
+        Mean square of what is left, in units of its expected variance.
+    weights : Tensor, (2, rows, columns)
+        Of the drift.
+    """
 
     vector: Tensor
     evidence: float
+    misfit: float
     weights: Tensor
 
 
@@ -100,7 +116,8 @@ def polished(
     if plain is None:
         return _with(rich, flexible, law_of_fits)
     simple = _solve(plain, seen)
-    if flexible.evidence - simple.evidence > _SURE:
+    doubt = max(flexible.misfit / _USUAL_MISFIT, 1.0)
+    if flexible.evidence - simple.evidence > _SURE * doubt:
         return _with(rich, flexible, law_of_fits)
     plain = _with(plain, simple, law_of_fits)
     seen = _look(plain, damaged, neighbours)
@@ -167,15 +184,13 @@ def _solve(one: FittedFold, seen: _Seen) -> _Solved:
             trust = 1 / (1 + error / (2 * (3 * _NOISE) ** 2))
     away = vector - usual
     # Laplace's approximation, but for what both kinds of law share.
-    evidence = -0.5 * float(
-        (rest * apart.T).sum()
-        + away @ precision @ away
-        + torch.logdet(known)
-        - torch.logdet(precision)
-    )
+    volume = torch.logdet(known) - torch.logdet(precision)
+    left = (rest * apart.T).sum()
+    evidence = -0.5 * float(left + away @ precision @ away + volume)
     waves, variance = one.drift.waves(seen.points)
     weights = (variance[:, None] * (waves.T @ apart)).T
-    return _Solved(vector, evidence, weights.reshape(one.drift.weights.shape).to(torch.float32))
+    weights = weights.reshape(one.drift.weights.shape).to(torch.float32)
+    return _Solved(vector, evidence, float(left) / rest.numel(), weights)
 
 
 def _with(one: FittedFold, solved: _Solved, law_of_fits: LawOfFits) -> FittedFold:
