@@ -15,7 +15,7 @@ from sff_napari.progress import Reporter
 from sff_napari.restoration.drift import DriftField
 from sff_napari.restoration.lawfit import SideFit, fit_side, fit_uniform, law_of
 from sff_napari.restoration.matching import Features, SideScores, side_scores
-from sff_napari.restoration.polish import polished
+from sff_napari.restoration.polish import polished, polished_simple
 from sff_napari.restoration.refine import Refined, Stage, refine
 from sff_napari.restoration.side_motion import SideMotion, find_motion, neighbour_of_sides
 from sff_napari.restoration.slice_drift import USUAL_JITTER, SliceDrift, drift_level
@@ -23,6 +23,12 @@ from sff_napari.restoration.unfolding import FittedFold, LawUnfolding, dark_line
 from sff_napari.warp import warp
 
 _STAGES = (Stage(48, 24, 3), Stage(32, 16, 2))
+_SIMPLER = 0.75
+"""Summed correlation that each further parameter of a flexible law must gain with one neighbour to
+be preferred to the paper's simple one: it always gains a little by following the drift."""
+_UNUSUAL = 3.0
+"""How much what the drift costs counts in that: unequal sides taken for a fold with equal ones look
+like a slice that lies far off."""
 _SMALL, _LARGE = 768, 3072
 """Sides of slices, px, up to which a law is searched for on a finer grid, and up to which its last
 step is made on one of `_GRID` pixels: more windows make up for coarser ones."""
@@ -186,9 +192,17 @@ def _fit_one(
         )
 
     grid = fine if coarse > _GRID and max(still.shape) <= _LARGE else coarse
-    return polished(
-        found(rich, False), found(plain, True) if nearly else None, here[grid], there[grid], law
-    )
+    if len(there[grid]) > 1:
+        other = found(plain, True) if nearly else None
+        return polished(found(rich, False), other, here[grid], there[grid], law)
+    # How much the slice drifts against a single neighbour is not known, and with it neither
+    # the odds of the laws: the flexible one must gain enough.
+    if nearly:
+        plain = sharpened(plain, fine, last, True)
+        gain = rich.score - plain.score + _UNUSUAL * (plain.cost - rich.cost)
+        if gain < _SIMPLER * more:
+            return polished_simple(found(plain, True), here[grid], there[grid], law)
+    return found(rich, False)
 
 
 def _side_score(scores: SideScores, fit: SideFit) -> float | None:

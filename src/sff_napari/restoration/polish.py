@@ -119,7 +119,13 @@ def polished(
     doubt = max(flexible.misfit / _USUAL_MISFIT, 1.0)
     if flexible.evidence - simple.evidence > _SURE * doubt:
         return _with(rich, flexible, law_of_fits)
-    plain = _with(plain, simple, law_of_fits)
+    return polished_simple(_with(plain, simple, law_of_fits), damaged, neighbours, law_of_fits)
+
+
+def polished_simple(
+    plain: FittedFold, damaged: Features, neighbours: Sequence[Features], law_of_fits: LawOfFits
+) -> FittedFold:
+    """Return a fit of the paper's law, made better; see `polished`."""
     seen = _look(plain, damaged, neighbours)
     return plain if seen is None else _with(plain, _solve(plain, seen), law_of_fits)
 
