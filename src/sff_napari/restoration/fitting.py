@@ -187,16 +187,19 @@ def _fit_one(
     reporter(0.85, "Fitting the fold")
 
     def found(one: Refined, uniform: bool) -> FittedFold:
+        # One score for both, on the same windows, so that folds compare whatever their law.
         return FittedFold(
-            fold, curve, law(one.fits), one.fits, one.drift, uniform, one.score, **told
+            fold, curve, law(one.fits), one.fits, one.drift, uniform, rich.score, **told
         )
 
     grid = fine if coarse > _GRID and max(still.shape) <= _LARGE else coarse
     if len(there[grid]) > 1:
         other = found(plain, True) if nearly else None
-        return polished(found(rich, False), other, here[grid], there[grid], law)
-    # How much the slice drifts against a single neighbour is not known, and with it neither
-    # the odds of the laws: the flexible one must gain enough.
+        likeliest = polished(found(rich, False), other, here[grid], there[grid], law)
+        if likeliest is not None:
+            return likeliest
+    # How much the slice drifts against a single neighbour is not known, and with it neither the
+    # odds of the laws; a small slice shows too little. There the flexible one must gain enough.
     if nearly:
         plain = sharpened(plain, fine, last, True)
         gain = rich.score - plain.score + _UNUSUAL * (plain.cost - rich.cost)

@@ -61,6 +61,18 @@ class LawPlaces:
     seen: Tensor
     normal: Tensor
 
+    def where_seen(self) -> LawPlaces:
+        """Return those points at which tissue is not hidden."""
+        kept = self.seen
+        return LawPlaces(
+            self.basis[kept],
+            self.beyond[kept],
+            self.positive[kept],
+            self.taper[kept],
+            self.seen[kept],
+            self.normal[:, kept],
+        )
+
 
 class LawParameters:
     """The free parameters of a fitted law as one vector.

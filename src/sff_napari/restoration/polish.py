@@ -93,8 +93,8 @@ def polished(
     damaged: Features,
     neighbours: Sequence[Features],
     law_of_fits: LawOfFits,
-) -> FittedFold:
-    """Return the better of two fits of one fold, made better.
+) -> FittedFold | None:
+    """Return the better of two fits of one fold, made better; None with too little to see.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def polished(
     """
     seen = _look(rich, damaged, neighbours)
     if seen is None:
-        return rich if plain is None else plain
+        return None
     rich = _with(rich, _solve(rich, seen), law_of_fits)
     seen = _look(rich, damaged, neighbours) or seen
     flexible = _solve(rich, seen)
@@ -148,7 +148,7 @@ def _look(one: FittedFold, damaged: Features, neighbours: Sequence[Features]) ->
     if int(places.seen.sum()) < _LEAST_WINDOWS:
         return None
     rows, columns, points = rows[places.seen], columns[places.seen], points[:, places.seen]
-    places = parameters.places(one, points)
+    places = places.where_seen()
     # The drift found so far was read out of the shifts; the whole of it counts here.
     y, x = one.drift.cosines(points[0], points[1])
     drift = torch.einsum("cij,ni,nj->cn", one.drift.weights, y, x)
@@ -170,16 +170,13 @@ def _solve(one: FittedFold, seen: _Seen) -> _Solved:
     apart, known, rest = normal, precision, normal
     for again in range(_ROUNDS + 1):
         factor = torch.linalg.cholesky(shared + torch.diag(_NOISE**2 / trust))
-
-        def whitened(values: Tensor, factor: Tensor = factor) -> Tensor:
-            return torch.linalg.solve_triangular(factor, values, upper=False)
-
         for _ in range(_STEPS):
             moves = normal[:, :, None] * parameters.slopes(vector, seen.places)
             rest = seen.total - normal * parameters.displacement(vector, seen.places)
-            own = whitened(torch.cat([moves, rest[:, :, None]], dim=2))
-            known = torch.einsum("cnp,cnq->pq", own[:, :, :-1], own[:, :, :-1]) + precision
-            pull = torch.einsum("cnp,cn->p", own[:, :, :-1], own[:, :, -1])
+            both = torch.cat([moves, rest[:, :, None]], dim=2)
+            white = torch.linalg.solve_triangular(factor, both, upper=False)
+            known = torch.einsum("cnp,cnq->pq", white[:, :, :-1], white[:, :, :-1]) + precision
+            pull = torch.einsum("cnp,cn->p", white[:, :, :-1], white[:, :, -1])
             step = torch.linalg.solve(known, pull + precision @ (usual - vector))
             moved = parameters.fits_at((vector + step).to(vector.dtype))
             vector = parameters.vector_of(moved)

@@ -51,7 +51,8 @@ class FittedFold:
     uniform : bool
         Whether the paper's simple law was found to be enough.
     score : float
-        Mean correlation with the neighbours after unfolding, 0 if unknown.
+        Summed correlation of windows with the neighbours after unfolding, less what the
+        drift costs; 0 if unknown.
     motions : (SideMotion or None, SideMotion or None)
         How the sides of negative and positive distance lie as a whole, beyond what the
         law did: the law holds before a side is brought back.

@@ -37,17 +37,6 @@ BEYOND = (1.0, 16.0, 48.0, 128.0, 320.0, 800.0, 2000.0)
 """Distances from what is hidden, px, at which a window tells how far displacement may be off."""
 
 
-def _error(one: FittedFold, shape: tuple[int, int], along: Tensor, distance: Tensor) -> Tensor:
-    """Return the standard error (N,) of one fold's flow in px; places (N,) in px.
-
-    A law only knows how far along its line and how far from it a place lies, so it is
-    asked on a straight line of the same length, where every place has one projection.
-    """
-    straight = Curve.of(Fold([(0, 0), (0, one.curve.length)], 1.0), one.curve.device)
-    known = FlowConfidence([one], shape)
-    return known.variance(straight.place(along, distance), straight).sqrt()
-
-
 def told(one: FittedFold, shape: tuple[int, int], count: int) -> dict[str, Any]:
     """Return how far the displacement of a fold may be off, at places along its line.
 
@@ -70,12 +59,17 @@ def told(one: FittedFold, shape: tuple[int, int], count: int) -> dict[str, Any]:
     law = one.law
     along = torch.linspace(0, one.curve.length, count, device=device)
     beyond = torch.tensor(BEYOND, device=device)
+    known = FlowConfidence([one], shape)
+    # A law only knows how far along its line and how far from it a place lies, so it is
+    # asked on a straight line of the same length, where every place has one projection.
+    straight = Curve.of(Fold([(0, 0), (0, one.curve.length)], 1.0), device)
     rows: list[list[float]] = []
     for sign in (-1.0, 1.0):
         positive = torch.full(along.shape, sign > 0, device=device)
         rim = law.hidden_half_width(along, positive)
         distance = sign * (rim + beyond[:, None])
-        error = _error(one, shape, along.expand(len(BEYOND), -1).reshape(-1), distance.reshape(-1))
+        places = straight.place(along.expand(len(BEYOND), -1).reshape(-1), distance.reshape(-1))
+        error = known.variance(places, straight).sqrt()
         rows += [[round(float(v), 4) for v in row] for row in error.reshape(len(BEYOND), -1).cpu()]
     return {"error": rows, "floor": FLOORS[0] if one.uniform else FLOORS[1]}
 
