@@ -140,6 +140,8 @@ def _look(one: FittedFold, damaged: Features, neighbours: Sequence[Features]) ->
     if shifts is None:
         return None
     rows, columns = torch.nonzero(shifts.weight > 0.5).T
+    if len(rows) < _LEAST_WINDOWS:
+        return None
     thin = max(1, round(len(rows) / _MOST_WINDOWS))
     rows, columns = rows[::thin], columns[::thin]
     points = torch.stack([rows, columns]) * shifts.step + shifts.first
