@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sff_napari.training import TrainingSettings
-from sff_napari.training.data import TripleSet
-from sff_napari.training.samples import JITTER, VALIDATION, SampleSet, _jittered, _turned
+from sff_napari.training.data import TripleSet, open_sets
+from sff_napari.training.samples import JITTER, VALIDATION, SampleSet, What, _jittered, _turned
 from sff_napari.warp import warp
 
 
@@ -45,6 +45,15 @@ def test_a_sample_depends_on_its_number_alone(settings: TrainingSettings, folds:
     others = [samples[5], sample_set(settings, 2, folds=folds)[3]]
     others.append(sample_set(replace(settings, seed=1), folds=folds)[3])
     assert all(not torch.equal(first["damaged"], other["damaged"]) for other in others)
+
+
+@pytest.mark.parametrize("what", ["clean", "fold", "band"])
+def test_every_sample_has_the_size_asked_for(settings: TrainingSettings, what: What) -> None:
+    settings = replace(settings, crop=64, margin=36, vary_texture=True)
+    samples = SampleSet(open_sets(settings)[0], settings, 0, what)
+    shapes = {tensor.shape[-2:] for i in range(30) for tensor in samples[i].values()}
+    # The mean and the spread of a band are single numbers.
+    assert shapes - {(1, 1)} == {(64, 64)}
 
 
 @pytest.mark.parametrize("folds", ["straight", "realistic"])

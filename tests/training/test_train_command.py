@@ -238,6 +238,21 @@ def test_the_time_limit_ends_every_stage(arguments: list[str], tmp_path: Path) -
         assert weights.info(kind, folder).scores["loss"] > 0
 
 
+def test_more_time_goes_on_with_the_last_stage(arguments: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "longer"
+    options = ["--iterations=1000000", "--stages=interpolation,fusion", "-o", folder]
+    assert run(*arguments, *options, "--max-minutes=0.03") == 0
+    first = {stage: [row for row in rows(folder) if row["stage"] == stage] for stage in STAGES}
+    # The time is used up: there is nothing to go on with.
+    assert run("--resume", "-o", folder) == 0
+    assert [row for stage in STAGES for row in first[stage]] == rows(folder)
+    assert run("--resume", "-o", folder, "--max-minutes=0.08") == 0
+    then = {stage: [row for row in rows(folder) if row["stage"] == stage] for stage in STAGES}
+    assert int(then["fusion"][-1]["iteration"]) > int(first["fusion"][-1]["iteration"])
+    # Fusion was trained on what interpolation had learned: that stays.
+    assert then["interpolation"] == first["interpolation"]
+
+
 def test_early_stopping(arguments: list[str], tmp_path: Path) -> None:
     options = ["--iterations=400", "--stages=interpolation", "--validate-every=1", "--patience=2"]
     # Such steps only make it worse, so the first validation stays the best.

@@ -137,6 +137,10 @@ class RunFolder:
             ) from error
         return state
 
+    def is_begun(self, stage: str) -> bool:
+        """Whether a stage has a checkpoint to go on from."""
+        return self._checkpoint(stage, "last").exists()
+
     def _checkpoint(self, stage: str, which: str) -> Path:
         return self.path / "checkpoints" / f"{stage}_{which}.pt"
 

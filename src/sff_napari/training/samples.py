@@ -78,7 +78,7 @@ class SampleSet(Dataset[Sample]):
         big = settings.crop
         if self.what == "fold":
             big += settings.margin
-        elif varied:
+        elif self.what == "band" and varied:
             big = zoomed_side(settings.crop, rng)
         least = min(big, settings.crop)
         triple = self.triples.draw(rng, big, least, self.what == "band")

@@ -141,8 +141,9 @@ class StageTrainer:
             If the loss is no longer finite.
         """
         state, settings = self.state, self.settings
-        if state.done:
+        if state.done and (self._is_spent() or self._is_followed()):
             return
+        state.done = False
         batches = self._batches()
         started = time.monotonic() - 60 * state.minutes
         while True:
@@ -166,6 +167,17 @@ class StageTrainer:
         state.done = True
         self._save("last")
         self.ranks.wait()
+
+    def _is_spent(self) -> bool:
+        """Whether iterations, time or patience are used up."""
+        spent = self._share() >= 1 or self.state.stale >= self.settings.patience
+        return self.ranks.any(spent)
+
+    def _is_followed(self) -> bool:
+        """Whether a later stage was begun, on what this one has learned."""
+        stages = self.settings.stages
+        later = stages[stages.index(self.stage.name) + 1 :]
+        return self.ranks.any(any(self.folder.is_begun(name) for name in later))
 
     def _share(self) -> float:
         """Return the share of the stage that is done: of its iterations or of its time."""
