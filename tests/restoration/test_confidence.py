@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 import sff_napari as sff
+from sff_napari.arrays import GreyScale
+from sff_napari.progress import Reporter
+from sff_napari.restoration.cascade import Cascade
+from sff_napari.restoration.confidence import FlowConfidence
+from sff_napari.restoration.methods import Methods
+from sff_napari.restoration.unfolding import FittedFold, LawUnfolding
 from sff_napari.simulation import neuropil
 
 
@@ -50,6 +59,35 @@ def test_it_does_not_claim_much_more_than_is_true(outcomes):
         said.append(result.confidence[seen].astype(float))
         right.append(error <= 1)
     assert np.mean(np.concatenate(said)) < np.mean(np.concatenate(right)) + 0.25
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FittedFold:
+    stack = neuropil((3, 288, 320), seed=6)
+    fold = sff.Fold([(0, 140), (287, 150)], 4)
+    made = sff.simulate_fold(stack[1], fold, hidden_half_width=18, decay=0.04)
+    around = {"previous": stack[0], "following": stack[2]}
+    methods = Methods.checked("motion", "law", "stitch", None, 2.0, None)
+    grey, device, reporter = GreyScale.of(made.damaged), torch.device("cpu"), Reporter(None, None)
+    cascade = Cascade(made.damaged, grey, around, made.folds, methods, device, 512, reporter)
+    assert isinstance(cascade.unfolding, LawUnfolding)
+    return replace(cascade.unfolding.fitted[0], uniform=True, misfit=None, lead=None)
+
+
+def mean_confidence(one: FittedFold) -> float:
+    return float(FlowConfidence([one], (288, 320)).on_grid((18, 20), (8.0, 8.0), 16.0).mean())
+
+
+def test_what_a_fit_leaves_unexplained_makes_it_less_sure(fitted: FittedFold) -> None:
+    levels = [mean_confidence(replace(fitted, misfit=one)) for one in (0.1, 0.3, 0.6, 1.2)]
+    assert levels == sorted(levels, reverse=True)
+    assert levels[0] > levels[-1] + 0.1
+
+
+def test_a_law_that_was_nearly_rejected_is_less_sure(fitted: FittedFold) -> None:
+    levels = [mean_confidence(replace(fitted, lead=one)) for one in (-1e6, -10.0, 8.0, 17.0)]
+    assert levels == sorted(levels, reverse=True)
+    assert levels[0] > levels[-1]
 
 
 def test_methods_that_cannot_tell_say_nothing(outcomes):

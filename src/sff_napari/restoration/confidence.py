@@ -30,13 +30,21 @@ _FINEST = 12.0
 _NOISE = 1.0
 """Error of one observed displacement, px."""
 _DOUBT = 0.15
-"""A simple law is not always the truth where it was chosen."""
+"""A simple law is not always the truth where it was chosen: share of the variance of a flexible
+law that counts where the odds of the two are not known."""
+_EVEN, _BLUR = 8.0, 6.0
+"""Logarithm of the odds at which a flexible law is as often right as the simple one on simulated
+folds, and how much of it makes the one nearly always right."""
+_USUAL_MISFIT = 0.35
+_INFLATIONS = (0.65, 3.0)
+"""What fits leave of the shifts of windows where the spreads below are right, in units of the
+expected variance; smallest and largest factor on the spread where they leave more or less."""
 FLOORS = (0.3, 0.8)
 """Error of the flow, px, that no fit of a simple or of a flexible law is without."""
 _USUAL_FILLING = 0.5
 _LOCAL = 24.0
 """Radius, px, over which neighbours are compared."""
-SIMPLE, FLEXIBLE = 1.0, 2.0
+SIMPLE, FLEXIBLE = 1.5, 2.0
 """What the variances of the two kinds of law are multiplied by, so that they are right on simulated
 folds: the search errs beyond what its linear picture says, more so with many parameters."""
 
@@ -50,27 +58,28 @@ class FlowConfidence:
         The folds of the slice.
     shape : (height, width)
         Of the slice, px.
-    doubt : float
+    doubt : float, optional
         How much of the variance of a flexible law counts where the paper's simple
-        one was chosen.
+        one was chosen; from the odds of the two if not given.
     """
 
     def __init__(
         self,
         fitted: Sequence[FittedFold],
         shape: tuple[int, int],
-        doubt: float = _DOUBT,
+        doubt: float | None = None,
     ) -> None:
         self._device = fitted[0].curve.device
-        self._floor = FLOORS[0] if all(one.uniform for one in fitted) else FLOORS[1]
+        self._floor = max(least_error(one) for one in fitted)
         self._parts: list[tuple[float, LawParameters, FittedFold, Tensor]] = []
         for one in fitted:
-            flexible = FLEXIBLE if not one.uniform else SIMPLE * doubt
+            own = _doubt(one) if doubt is None else doubt
+            flexible = FLEXIBLE if not one.uniform else SIMPLE * own
             models = ((flexible, False), *([(SIMPLE, True)] if one.uniform else []))
             for weight, uniform in models:
                 parameters = LawParameters(one, uniform)
                 covariance = self._covariance(parameters, one, shape)
-                self._parts.append((weight, parameters, one, covariance))
+                self._parts.append((weight * _inflation(one) ** 2, parameters, one, covariance))
 
     def spread(
         self, shape: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0), step: float = 1.0
@@ -127,6 +136,25 @@ class FlowConfidence:
         )
         known = jacobian.T @ torch.linalg.solve(error, jacobian)
         return torch.linalg.inv(known + parameters.precision()).to(torch.float32)
+
+
+def least_error(one: FittedFold) -> float:
+    """Return the error of the flow, px, that the fit of a fold is not without."""
+    return (FLOORS[0] if one.uniform else FLOORS[1]) * _inflation(one)
+
+
+def _inflation(one: FittedFold) -> float:
+    """Return the factor on the spread that what a fit left unexplained asks for."""
+    if one.misfit is None:
+        return 1.0
+    return min(max(one.misfit / _USUAL_MISFIT, _INFLATIONS[0]), _INFLATIONS[1])
+
+
+def _doubt(one: FittedFold) -> float:
+    """Return the chance that a flexible law is right where the simple one was chosen."""
+    if one.lead is None:
+        return _DOUBT
+    return (1 + math.tanh((one.lead - _EVEN) / (2 * _BLUR))) / 2
 
 
 def filling_confidence(neighbours: Sequence[Features]) -> Tensor:

@@ -113,13 +113,16 @@ def polished(
     rich = _with(rich, _solve(rich, seen), law_of_fits)
     seen = _look(rich, damaged, neighbours) or seen
     flexible = _solve(rich, seen)
+    rich = replace(_with(rich, flexible, law_of_fits), misfit=flexible.misfit)
     if plain is None:
-        return _with(rich, flexible, law_of_fits)
+        return rich
     simple = _solve(plain, seen)
     doubt = max(flexible.misfit / _USUAL_MISFIT, 1.0)
-    if flexible.evidence - simple.evidence > _SURE * doubt:
-        return _with(rich, flexible, law_of_fits)
-    return polished_simple(_with(plain, simple, law_of_fits), damaged, neighbours, law_of_fits)
+    lead = (flexible.evidence - simple.evidence) / doubt
+    if lead > _SURE:
+        return rich
+    plain = replace(_with(plain, simple, law_of_fits), misfit=flexible.misfit, lead=lead)
+    return polished_simple(plain, damaged, neighbours, law_of_fits)
 
 
 def polished_simple(

@@ -59,6 +59,11 @@ class FittedFold:
     side_scores : (float or None, float or None)
         Correlation of each side with the neighbours, at the best law of the search; None
         where there is too little tissue to tell.
+    misfit : float, optional
+        Mean square of what the fit leaves of the shifts of windows, in units of its expected
+        variance; None if unknown.
+    lead : float, optional
+        Logarithm of the odds of a flexible law against the simple one; None if unknown.
     """
 
     fold: Fold
@@ -70,6 +75,8 @@ class FittedFold:
     score: float
     motions: Motions = (None, None)
     side_scores: tuple[float | None, float | None] = (None, None)
+    misfit: float | None = None
+    lead: float | None = None
 
     def undone(self, points: Tensor, place: LineCoordinates) -> tuple[Tensor, Tensor]:
         """Return where the tissue at points is seen in the slice, and what is not seen at all.

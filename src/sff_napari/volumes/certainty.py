@@ -22,10 +22,10 @@ from sff_napari.folds.curve import grid_points
 from sff_napari.folds.law import interpolate
 from sff_napari.restoration.cascade import CONFIDENCE_STEP, Cascade
 from sff_napari.restoration.confidence import (
-    FLOORS,
     WITHIN,
     FlowConfidence,
     filling_confidence,
+    least_error,
 )
 from sff_napari.restoration.fitting import met_half_way
 from sff_napari.restoration.matching import Features
@@ -71,7 +71,7 @@ def told(one: FittedFold, shape: tuple[int, int], count: int) -> dict[str, Any]:
         places = straight.place(along.expand(len(BEYOND), -1).reshape(-1), distance.reshape(-1))
         error = known.variance(places, straight).sqrt()
         rows += [[round(float(v), 4) for v in row] for row in error.reshape(len(BEYOND), -1).cpu()]
-    return {"error": rows, "floor": FLOORS[0] if one.uniform else FLOORS[1]}
+    return {"error": rows, "floor": least_error(one)}
 
 
 def confidence(
