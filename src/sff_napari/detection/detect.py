@@ -10,6 +10,7 @@ import torch
 
 from sff_napari.arrays import as_slice
 from sff_napari.detection.binarise import averaged, checked_threshold, measure_darkness
+from sff_napari.detection.branches import branches_of
 from sff_napari.detection.ends import taken_to_border
 from sff_napari.detection.judge import (
     LEAST_SCORE,
@@ -106,12 +107,25 @@ def detect_folds(
                 found.append((score, _enlarged(line, _COARSE)))
     found = _without_duplicates(found)
     found = _without_duplicates([(score, carried_on(view, line)) for score, line in found])
+    found += _branches(view, found)
     report(1.0, "done")
     shape = (array.shape[0], array.shape[1])
     return [
         to_fold(line.points, line.half_widths, shape, score=score, source="detected")
         for score, line in found[: int(max_folds)]
     ]
+
+
+def _branches(view: Slice, stems: list[tuple[float, Measured]]) -> list[tuple[float, Measured]]:
+    """Return the branches of folds, each as sure as its fold at most."""
+    found: list[tuple[float, Measured]] = []
+    known = [line for _, line in stems]
+    for sure, stem in stems:
+        others = [line for line in known if line is not stem]
+        for score, line in branches_of(view, stem, others):
+            found.append((min(score, sure), line))
+            known.append(line)
+    return found
 
 
 def _search(

@@ -98,6 +98,25 @@ class Slice:
             unit[known < 0.5] = np.nan
         return unit
 
+    def darkness_at(self, points: Points) -> NDArray[np.float32]:
+        """Return the darkness at single points (..., 2), 0 as the tissue there and 1 as black.
+
+        NaN where there is no image.
+        """
+        y, x = np.moveaxis(np.asarray(points, np.float32), -1, 0)
+        height, width = self.shape
+        inside = (y >= 0) & (y <= height - 1) & (x >= 0) & (x <= width - 1)
+        rows, columns = np.where(inside, y, 0.0), np.where(inside, x, 0.0)
+        grey = self._array[np.rint(rows).astype(int), np.rint(columns).astype(int)]
+        unit = (grey.astype(np.float32) - self._scale.low) / (self._scale.high - self._scale.low)
+        reduced = self.darkness
+        row = np.minimum(rows / reduced.factor, reduced.tissue.shape[0] - 1).astype(int)
+        column = np.minimum(columns / reduced.factor, reduced.tissue.shape[1] - 1).astype(int)
+        tissue = reduced.tissue[row, column]
+        depth = np.maximum(tissue - reduced.black, reduced.least_depth)
+        known = inside & reduced.valid[row, column]
+        return np.where(known, (tissue - unit) / depth, np.nan).astype(np.float32)
+
 
 def measure(
     view: Slice,

@@ -88,7 +88,7 @@ def _at_one_end(view: Slice, line: Measured, first: bool) -> Measured:
     half_width = float(np.median(line.half_widths[way][-2 * _TAIL :]))
     if half_width > _THIN or len(points) < _DIRECTION:
         return line
-    beyond = _beyond(view, points, half_width)
+    beyond = followed(view, points, half_width)
     if len(beyond) < 2 or lengths_along(beyond)[-1] < _LEAST_NEW:
         return line
     tail = resampled(np.concatenate([points[-_TAIL:], beyond]), _STEP)
@@ -108,8 +108,23 @@ def _at_one_end(view: Slice, line: Measured, first: bool) -> Measured:
     return replace(line, **changes)
 
 
-def _beyond(view: Slice, points: Points, half_width: float) -> Points:
-    """Return the points (N, 2) that a line goes on with at its last one."""
+def followed(view: Slice, points: Points, half_width: float) -> Points:
+    """Return the points that a line goes on with at its last one.
+
+    Parameters
+    ----------
+    view : Slice
+        The slice.
+    points : ndarray, (N, 2)
+        The line so far, (y, x) in px, 2 px apart, at least 24 of them.
+    half_width : float
+        Of the line, px.
+
+    Returns
+    -------
+    ndarray, (M, 2)
+        2 px apart; empty if nothing goes on.
+    """
     half_widths = [max(1.0, share * half_width) for share in _WIDTHS]
     behind = _evidence(view, points[-_BEHIND:], half_widths, 6)
     path = best_path(behind, 1, _MOVE_COST)

@@ -37,6 +37,8 @@ _LEAST_WEIGHT = 100.0
 """Windows that a side must show for its correlation to tell anything."""
 _LOOK_CLOSER = 2.5
 """Gain a parameter on the coarser grid from which on the simple law is given up at once."""
+_JOINED = 15.0
+"""Distance of an end of a line from the dark line of another, px, at which it is a branch of it."""
 
 
 def fit_folds(
@@ -81,25 +83,40 @@ def fit_folds(
     reporter(0.15, "Matching the neighbours")
     device = damaged.device
     still = SliceDrift.none(shape, device, level=drift_level(mutual), jitter=jitter)
-    fitted: list[FittedFold] = []
-    for index, fold in enumerate(folds):
+    stems = stems_of(folds, device)
+    order = sorted(range(len(folds)), key=lambda index: stems[index] is not None)
+    alone = [index for index in order if stems[index] is None]
+    found: dict[int, FittedFold] = {}
+    for count, index in enumerate(order):
         part = reporter.part(
-            0.15 + 0.85 * index / len(folds), 0.15 + 0.85 * (index + 1) / len(folds)
+            0.15 + 0.85 * count / len(folds), 0.15 + 0.85 * (count + 1) / len(folds)
         )
-        own = here if len(folds) == 1 else nearest_only(here, folds, index, device)
+        fold, stem, own = folds[index], stems[index], here
         curve = Curve.of(fold, device).smoothed()
-        fitted.append(_fit_one(fold, curve, own, there, still, cover, len(folds) == 1, part))
+        if stem is not None:
+            # A branch moved what its stem had moved much farther.
+            chain = chained([found[stem]], cover)
+            curve = Curve.of(_carried(Curve.of(fold, device), fold, chain), device).smoothed()
+            own = {pool: _undo(features, chain, shape) for pool, features in here.items()}
+        elif len(alone) > 1:
+            own = nearest_only(here, [folds[other] for other in alone], alone.index(index), device)
+        found[index] = _fit_one(
+            fold, curve, own, there, still, cover, len(folds) == 1, stem is not None, part
+        )
+        found[index] = replace(found[index], curve=Curve.of(fold, device).smoothed())
+    fitted = [found[index] for index in range(len(folds))]
     if len(fitted) == 1:
         return LawUnfolding(fitted, cover)
     # Again, each on the slice in which the others are undone already.
-    for index, fold in enumerate(folds):
+    for index in order:
+        fold = folds[index]
         others = [one for other, one in enumerate(fitted) if other != index]
         chain = chained(others, cover)
         moved = _carried(Curve.of(fold, device), fold, chain)
         undone = {pool: _undo(features, chain, shape) for pool, features in here.items()}
-        again = _fit_one(
-            moved, Curve.of(moved, device).smoothed(), undone, there, still, cover, True, reporter
-        )
+        curve = Curve.of(moved, device).smoothed()
+        branch = stems[index] is not None
+        again = _fit_one(moved, curve, undone, there, still, cover, True, branch, reporter)
         # The law holds along the line; its arc lengths change little with the frame.
         fitted[index] = replace(again, fold=fold, curve=Curve.of(fold, device).smoothed())
     return chained(fitted, cover)
@@ -113,6 +130,7 @@ def _fit_one(
     still: SliceDrift,
     cover: float,
     to_the_end: bool,
+    branch: bool,
     reporter: Reporter,
 ) -> FittedFold:
     coarse, fine = max(here), min(here)
@@ -158,6 +176,11 @@ def _fit_one(
     def law(fits: tuple[SideFit, SideFit]) -> FoldLaw:
         return law_of(curve, widths, knots, fits).with_ends(curve, still.shape)
 
+    if branch and explained == (None, None):
+        # Too little is seen beside it to tell what it moved: its dark line is filled.
+        still_there = replace(simple[0], gap=torch.zeros_like(simple[0].gap))
+        nothing = (still_there, still_there)
+        return FittedFold(fold, curve, law(nothing), nothing, still, True, 0.0, **told)
     if not to_the_end:
         return FittedFold(
             fold, curve, law(flexible), flexible, still, False, flexible[0].score, **told
@@ -227,6 +250,24 @@ def _borrow(
     return fits
 
 
+def stems_of(folds: Sequence[Fold], device: torch.device) -> list[int | None]:
+    """Return for each fold the longer fold that it branches off from, None if it does not."""
+    curves = [Curve.of(fold, device) for fold in folds]
+    stems: list[int | None] = []
+    for curve in curves:
+        stem, least = None, _JOINED
+        ends, _ = curve.at(torch.tensor([0.0, curve.length], device=device))
+        for other, (longer, line) in enumerate(zip(folds, curves, strict=True)):
+            if line.length <= curve.length:
+                continue
+            widest = max(longer.half_widths or [longer.half_width])
+            away = float(line.project(ends).distance.abs().min()) - widest
+            if away < least:
+                stem, least = other, away
+        stems.append(stem)
+    return stems
+
+
 def nearest_only(
     here: dict[int, Features], folds: Sequence[Fold], index: int, device: torch.device
 ) -> dict[int, Features]:
@@ -288,9 +329,13 @@ def _carried(curve: Curve, fold: Fold, chain: LawUnfolding) -> Fold:
         keep &= seen
     if float((points - start).abs().max()) < 0.25 or int(keep.sum()) < 2:
         return fold
-    knots = torch.tensor(curve.vertices_along, dtype=curve.dtype, device=curve.device)
+    # The line may be a smoothed one, with other vertices than the fold has widths at.
+    drawn = Curve.of(fold, curve.device)
+    knots = torch.tensor(drawn.vertices_along, dtype=curve.dtype, device=curve.device)
     widths = interpolate(
-        knots, knots.new_tensor(fold.half_widths or [fold.half_width] * len(knots)), along
+        knots * (curve.length / drawn.length),
+        knots.new_tensor(fold.half_widths or [fold.half_width] * len(knots)),
+        along,
     )
     vertices = [(float(y), float(x)) for y, x in points[:, keep].T.cpu()]
     return fold.with_changes(vertices=vertices, half_widths=[float(w) for w in widths[keep].cpu()])
