@@ -15,15 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sff_napari.detection.ends import taken_to_border
 from sff_napari.detection.judge import LEAST_SCORE, lies_on, score_of, traits_of, trimmed
-from sff_napari.detection.measure import LONG_EDGE_LENGTH, Measured, Slice, measure
+from sff_napari.detection.measure import LONG_EDGE_LENGTH, Measured, Slice, level_beside, measure
 from sff_napari.detection.onward import followed
-from sff_napari.detection.strip import Points, extended, resampled
+from sff_napari.detection.strip import Points, extended, normals_of, resampled
 
 _STEP = 2.0
 """Distance between the samples of a ray, px."""
-_STATIONS = 6
-"""Samples of the fold from one place that rays leave from to the next; a sample is 2 px."""
 _ANGLES = np.radians(np.arange(25.0, 156.0, 5.0))
 """Between the fold and its rays, to both sides."""
 _BEYOND = 40.0
@@ -34,15 +33,19 @@ _RAY = 26
 """Samples of a ray."""
 _NOISE_LENGTH = 7
 """Samples along a ray over which grain is averaged."""
+_WORST = 0.15
+"""Share of a ray that may stand out less than it is taken to."""
 _HALF_WIDTHS = (1.0, 3.0, 6.0, 10.0)
 """Half widths of branches that are tried, px."""
 _LEAST = 0.22
 """Least darkness above that of the sides."""
-_ROUGHLY = -0.25
+_FLANK = 5
+"""How wide the sides are that a ray is compared with, px."""
+_ROUGHLY = -0.05
 """What a ray may lack of it before it is adjusted."""
 _MOST = 6
 """Branches of one fold."""
-_TRIED = 40
+_TRIED = 16
 """Rays that are followed, at most."""
 _LEAST_LENGTH = 90.0
 """Shortest branch, px."""
@@ -71,9 +74,7 @@ def branches_of(
     list of (float, Measured)
         Scores in [0, 1] and lines, strongest first; each begins at the middle of the fold.
     """
-    rays, ways = _rays(stem)
-    each = np.stack([_stands_out(view, rays, ways, half) for half in _HALF_WIDTHS])
-    strength, widths = each.max(axis=0), each.argmax(axis=0)
+    rays, strength = _rays(view, stem)
     found: list[tuple[float, Measured]] = []
     tried: list[Points] = []
     for index in np.argsort(-strength):
@@ -82,7 +83,7 @@ def branches_of(
         if any(_near(rays[index], line) > 0.5 for line in tried):
             continue
         tried.append(rays[index])
-        ray = _adjusted(view, rays[index], ways[index], _HALF_WIDTHS[widths[index]])
+        ray = _adjusted(view, rays[index])
         if ray is None or _near(ray, stem.points, stem.half_widths) > 0.3:
             continue
         line = _followed(view, ray)
@@ -99,28 +100,57 @@ def branches_of(
     return found
 
 
-def _rays(stem: Measured) -> tuple[Points, Points]:
-    """Return rays (R, samples, 2) that leave a fold, and their directions (R, 2)."""
+def _rays(view: Slice, stem: Measured) -> tuple[Points, NDArray[np.float64]]:
+    """Return rays (R, samples, 2) that leave a fold, and how much each stands out, (R,).
+
+    They are compared in the band along the fold laid out straight, where they are straight, too.
+    """
     # A fold that forks may have been found up to where it begins to.
-    points = extended(stem.points, _BEYOND, _BEYOND, _STEP)
-    more = (len(points) - len(stem.points)) // 2
-    half_widths = np.pad(stem.half_widths, more, mode="edge")
-    tangent = np.gradient(points, axis=0)
-    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
-    at = np.arange(0, len(points), _STATIONS)
-    angles = np.concatenate([_ANGLES, -_ANGLES])
-    along, across = np.cos(angles), np.sin(angles)
-    ways = tangent[at, None] * along[:, None] + (
-        np.stack([tangent[at, 1], -tangent[at, 0]], axis=1)[:, None] * across[:, None]
+    more = _BEYOND + _STEP * _RAY
+    points = resampled(extended(stem.points, more, more, _STEP), 1.0)
+    edge = float(np.percentile(stem.half_widths, 90)) + _AWAY
+    reach = _STEP * np.arange(_RAY)
+    offsets = np.arange(-np.ceil(edge + reach[-1]), np.ceil(edge + reach[-1]) + 1)
+    level = level_beside(view, points, offsets)
+    level = np.where(np.isfinite(level), np.clip(level, 0, 1.2), 0.6).astype(np.float32)
+    above = np.maximum.reduce([_ridge(level, half_width) for half_width in _HALF_WIDTHS])
+    middle = len(offsets) // 2
+    places = np.arange(len(points))
+    normals = normals_of(points)
+    found, strength = [], []
+    for side in (-1, 1):
+        for angle in _ANGLES:
+            out = side * (edge + reach * math.sin(angle))
+            on = places[:, None] + np.rint(reach * math.cos(angle)).astype(int)
+            inside = on[:, -1].clip(0, len(points) - 1) == on[:, -1]
+            on = on.clip(0, len(points) - 1)
+            seen = np.sort(above[on, middle + np.rint(out).astype(int)], axis=1)
+            least = np.where(inside, seen[:, int(_WORST * _RAY)], -1.0)
+            best = cv2.dilate(least[:, None].astype(np.float32), np.ones((9, 1)))[:, 0]
+            for place in np.flatnonzero((least >= _ROUGHLY) & (least == best)):
+                first = points[place] + out[0] * normals[place]
+                last = points[on[place, -1]] + out[-1] * normals[on[place, -1]]
+                way = (last - first) / max(float(np.linalg.norm(last - first)), 1e-9)
+                found.append(first + reach[:, None] * way)
+                strength.append(float(least[place]))
+    return np.array(found).reshape(-1, _RAY, 2), np.array(strength)
+
+
+def _ridge(level: NDArray[np.float32], half_width: float) -> NDArray[np.float32]:
+    """Return how much darker than its sides a band (N, K) is, along its length, less `_LEAST`."""
+    core = cv2.blur(level, (3, 2 * round(half_width) + 1))
+    side = cv2.blur(level, (1, _FLANK))
+    away = round(1.4 * half_width) + 2 + _FLANK // 2
+    framed = np.pad(side, ((away, away), (0, 0)), mode="edge")
+    before, after = framed[: len(level)], framed[2 * away :]
+    return np.asarray(
+        core - 0.4 * (before + after) - 0.2 * np.maximum(before, after) - _LEAST, np.float32
     )
-    first = (half_widths[at, None] + _AWAY) / np.abs(across)
-    reach = first[..., None] + _STEP * np.arange(_RAY)
-    rays = points[at, None, None] + reach[..., None] * ways[:, :, None]
-    return rays.reshape(-1, _RAY, 2), ways.reshape(-1, 2)
 
 
-def _adjusted(view: Slice, ray: Points, way: Points, half_width: float) -> Points | None:
+def _adjusted(view: Slice, ray: Points) -> Points | None:
     """Return the ray close to another that stands out most, None if none does enough."""
+    way = (ray[-1] - ray[0]) / np.linalg.norm(ray[-1] - ray[0])
     shifts, turns = np.arange(-7.0, 8.0, 1.0), np.radians(np.arange(-5.0, 6.0, 1.0))
     cosine, sine = np.cos(turns), np.sin(turns)
     turned = np.stack([way[0] * cosine - way[1] * sine, way[0] * sine + way[1] * cosine], axis=1)
@@ -130,7 +160,7 @@ def _adjusted(view: Slice, ray: Points, way: Points, half_width: float) -> Point
     rays = starts[:, None, None] + reach[:, None] * turned[None, :, None]
     rays = rays.reshape(-1, _RAY, 2)
     ways = np.tile(turned, (len(shifts), 1))
-    strength = _stands_out(view, rays, ways, half_width)
+    strength = np.maximum.reduce([_stands_out(view, rays, ways, half) for half in _HALF_WIDTHS])
     best = int(strength.argmax())
     return rays[best] if strength[best] > 0 else None
 
@@ -149,7 +179,8 @@ def _stands_out(view: Slice, rays: Points, ways: Points, half_width: float) -> N
     above = np.where(np.isfinite(above), np.clip(above, -0.5, 0.3), -0.5).astype(np.float32)
     # A ray is no better than its worst part.
     above = cv2.blur(above, (_NOISE_LENGTH, 1), borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(np.quantile(above, 0.15, axis=1), np.float64)
+    worst = int(_WORST * above.shape[1])
+    return np.asarray(np.partition(above, worst, axis=1)[:, worst], np.float64)
 
 
 def _followed(view: Slice, ray: Points) -> Measured | None:
@@ -160,7 +191,7 @@ def _followed(view: Slice, ray: Points) -> Measured | None:
     if measured is None or measured.length < _LEAST_LENGTH:
         return None
     away = np.linalg.norm(measured.points[[0, -1]] - ray[0], axis=1)
-    return measured if away.min() <= _BEYOND else None
+    return taken_to_border(view, measured) if away.min() <= _BEYOND else None
 
 
 def _from_the_middle(line: Measured, stem: Measured) -> Measured:

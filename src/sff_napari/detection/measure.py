@@ -103,18 +103,19 @@ class Slice:
 
         NaN where there is no image.
         """
-        y, x = np.moveaxis(np.asarray(points, np.float32), -1, 0)
+        rows, columns = np.moveaxis(np.rint(points).astype(np.intp), -1, 0)
         height, width = self.shape
-        inside = (y >= 0) & (y <= height - 1) & (x >= 0) & (x <= width - 1)
-        rows, columns = np.where(inside, y, 0.0), np.where(inside, x, 0.0)
-        grey = self._array[np.rint(rows).astype(int), np.rint(columns).astype(int)]
-        unit = (grey.astype(np.float32) - self._scale.low) / (self._scale.high - self._scale.low)
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
+        unit = self._array[rows, columns].astype(np.float32) - np.float32(self._scale.low)
+        unit /= np.float32(self._scale.high - self._scale.low)
         reduced = self.darkness
-        row = np.minimum(rows / reduced.factor, reduced.tissue.shape[0] - 1).astype(int)
-        column = np.minimum(columns / reduced.factor, reduced.tissue.shape[1] - 1).astype(int)
-        tissue = reduced.tissue[row, column]
+        last = np.array(reduced.tissue.shape) - 1
+        rows = np.minimum(rows // reduced.factor, last[0])
+        columns = np.minimum(columns // reduced.factor, last[1])
+        tissue = reduced.tissue[rows, columns]
         depth = np.maximum(tissue - reduced.black, reduced.least_depth)
-        known = inside & reduced.valid[row, column]
+        known = inside & reduced.valid[rows, columns]
         return np.where(known, (tissue - unit) / depth, np.nan).astype(np.float32)
 
 

@@ -25,6 +25,8 @@ WITHIN = 1.0
 """Error of the flow, px, that the confidence refers to."""
 _POINTS = 900
 """Places of a slice at which displacements count as observed."""
+_AT_ONCE = 65536
+"""Places at which the spread of the flow is asked for in one go."""
 _FINEST = 12.0
 """Half waves per 1024 px up to which drift disturbs the fit."""
 _NOISE = 1.0
@@ -99,6 +101,10 @@ class FlowConfidence:
         curve : Curve, optional
             A line to ask the laws on instead of each fold's own.
         """
+        # Some at a time: large slices have a million.
+        return torch.cat([self._variance(part, curve) for part in points.split(_AT_ONCE, dim=1)])
+
+    def _variance(self, points: Tensor, curve: Curve | None) -> Tensor:
         variance = torch.zeros(points.shape[1], device=points.device)
         for weight, parameters, one, covariance in self._parts:
             asked = one if curve is None else replace(one, curve=curve)
@@ -177,9 +183,12 @@ def filling_confidence(neighbours: Sequence[Features]) -> Tensor:
         return torch.full_like(neighbours[0].values, _USUAL_FILLING)
     first, second = neighbours
     known = first.known * second.known
-    pairs = torch.stack([first.values * second.values, first.values**2, second.values**2])
-    local = gaussian((pairs * known)[:, None], _LOCAL / first.pool)[:, 0]
-    alike = (local[0] / (local[1] * local[2]).clamp_min(1e-6).sqrt()).clamp(0, 1)
+
+    def local(values: Tensor) -> Tensor:
+        return gaussian((values * known)[None, None], _LOCAL / first.pool)[0, 0]
+
+    spreads = (local(first.values**2) * local(second.values**2)).clamp_min(1e-6).sqrt()
+    alike = (local(first.values * second.values) / spreads).clamp(0, 1)
     # The correlation of neighbours two slices apart is taken as the square of that of adjacent
     # ones, and the mean of two is better than either.
     return (2 * alike / (1 + alike)).sqrt()
