@@ -9,7 +9,7 @@ followed.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
@@ -46,7 +46,7 @@ _ROUGHLY = -0.05
 _MOST = 6
 """Branches of one fold."""
 _TRIED = 16
-"""Rays that are followed, at most."""
+"""Rays that are tried, at most, and lines that were found on them."""
 _LEAST_LENGTH = 90.0
 """Shortest branch, px."""
 _ENOUGH = 200.0
@@ -200,35 +200,17 @@ def _from_the_middle(line: Measured, stem: Measured) -> Measured:
     away = np.linalg.norm(stem.points[:, None] - ends[None], axis=2)
     station, end = np.unravel_index(int(away.argmin()), away.shape)
     if end == 1:
-        line = _reversed(line)
+        turned = {field.name: getattr(line, field.name)[::-1] for field in fields(line)}
+        line = replace(line, **turned)
     start = np.stack([stem.points[station], line.points[0]])
     count = max(1, len(resampled(start, _STEP)) - 1)
-    more = resampled(start, _STEP)[:count]
-
-    def longer(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.concatenate([np.repeat(values[:1], count, axis=0), values])
-
-    return Measured(
-        np.concatenate([more, line.points]),
-        longer(line.half_widths),
-        longer(line.depth),
-        longer(line.dark),
-        longer(line.solid),
-        np.concatenate([np.repeat(line.two_sided[:1], count), line.two_sided]),
-        longer(line.offsets),
-    )
-
-
-def _reversed(line: Measured) -> Measured:
-    return Measured(
-        line.points[::-1],
-        line.half_widths[::-1],
-        line.depth[::-1],
-        line.dark[::-1],
-        line.solid[::-1],
-        line.two_sided[::-1],
-        line.offsets[::-1],
-    )
+    values = {field.name: getattr(line, field.name) for field in fields(line)}
+    longer = {
+        name: np.concatenate([np.repeat(one[:1], count, axis=0), one])
+        for name, one in values.items()
+    }
+    longer["points"][:count] = resampled(start, _STEP)[:count]
+    return replace(line, **longer)
 
 
 def _near(line: Points, other: Points, half_widths: NDArray[np.float64] | None = None) -> float:
