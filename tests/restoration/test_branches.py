@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from skimage.measure import label, regionprops
 
 from sff_napari.folds import Curve, Fold, FoldLaw
 from sff_napari.restoration import restore
@@ -42,6 +43,10 @@ def test_a_branch_leaves_its_stem_as_it_is(stack: NDArray[np.uint8], forked: Sim
     error = np.linalg.norm(found.flow - forked.flow, axis=0)[seen]
     # It was 1.4 px while each saw only what lay nearest to it.
     assert float(error.mean()) < 1.1
+    # Nothing of the dark lines is left, neither where they meet nor at the end of the branch.
+    black = (found.restored < 25) & (stack[1] > 60)
+    largest = max((one.area for one in regionprops(label(black))), default=0)
+    assert largest < 20
 
 
 def test_lines_with_widths_of_their_own(stack: NDArray[np.uint8], forked: Simulation) -> None:

@@ -103,7 +103,7 @@ def fit_folds(
         found[index] = _fit_one(
             fold, curve, own, there, still, cover, len(folds) == 1, stem is not None, part
         )
-        found[index] = replace(found[index], curve=Curve.of(fold, device).smoothed())
+        found[index] = _in_the_slice(found[index], fold)
     fitted = [found[index] for index in range(len(folds))]
     if len(fitted) == 1:
         return LawUnfolding(fitted, cover)
@@ -117,8 +117,7 @@ def fit_folds(
         curve = Curve.of(moved, device).smoothed()
         branch = stems[index] is not None
         again = _fit_one(moved, curve, undone, there, still, cover, True, branch, reporter)
-        # The law holds along the line; its arc lengths change little with the frame.
-        fitted[index] = replace(again, fold=fold, curve=Curve.of(fold, device).smoothed())
+        fitted[index] = _in_the_slice(again, fold)
     return chained(fitted, cover)
 
 
@@ -296,6 +295,15 @@ def met_half_way(pair: Sequence[Features], mutual: DriftField) -> list[Features]
     return moved
 
 
+def _in_the_slice(one: FittedFold, fold: Fold) -> FittedFold:
+    """Return a fold that was fitted where others are undone, with its line as it was given."""
+    curve = Curve.of(fold, one.curve.device).smoothed()
+    # The law holds along the line.  It is about as long there; but a branch lost its beginning
+    # to the dark line of its stem.
+    knots = one.law.knots * (curve.length / one.curve.length)
+    return replace(one, fold=fold, curve=curve, law=replace(one.law, knots=knots))
+
+
 def _undo(features: Features, chain: LawUnfolding, shape: tuple[int, int]) -> Features:
     """Return the features of the slice in which the folds of a chain are undone."""
     pool = features.pool
@@ -321,14 +329,24 @@ def chained(fitted: Sequence[FittedFold], cover: float) -> LawUnfolding:
 def _carried(curve: Curve, fold: Fold, chain: LawUnfolding) -> Fold:
     """Return a fold line as it lies after the folds of a chain are undone."""
     count = max(len(fold.vertices), int(curve.length / 40) + 2)
-    along = torch.linspace(0, curve.length, count, device=curve.device)
-    points, _ = curve.at(along)
-    start, keep = points, torch.ones(count, dtype=torch.bool, device=curve.device)
-    for one in reversed(chain.fitted):
-        points, seen = one.brought_back(points)
-        keep &= seen
-    if float((points - start).abs().max()) < 0.25 or int(keep.sum()) < 2:
+
+    def brought_back(along: Tensor) -> tuple[Tensor, Tensor, float]:
+        points, _ = curve.at(along)
+        start, keep = points, torch.ones(len(along), dtype=torch.bool, device=curve.device)
+        for one in reversed(chain.fitted):
+            points, seen = one.brought_back(points)
+            keep &= seen
+        return points, keep, float((points - start).abs().max())
+
+    # A branch begins where the dark line of its stem ends, not at the next of a few places.
+    dense = torch.linspace(0, curve.length, int(curve.length / 2) + 2, device=curve.device)
+    _, keep, farthest = brought_back(dense)
+    if farthest < 0.25 or int(keep.sum()) < 2:
         return fold
+    along = torch.linspace(
+        float(dense[keep][0]), float(dense[keep][-1]), count, device=curve.device
+    )
+    points, keep, _ = brought_back(along)
     # The line may be a smoothed one, with other vertices than the fold has widths at.
     drawn = Curve.of(fold, curve.device)
     knots = torch.tensor(drawn.vertices_along, dtype=curve.dtype, device=curve.device)
