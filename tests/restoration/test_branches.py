@@ -16,6 +16,7 @@ from sff_napari.simulation import FoldPlan, Simulation, neuropil, simulate
 SHAPE = (768, 768)
 STEM = Fold([(300.0, 0.0), (330.0, 767.0)], 6.0)
 BRANCH = Fold([(318.0, 400.0), (480.0, 470.0), (640.0, 500.0)], 3.0)
+TWIG = Fold([(480.0, 470.0), (540.0, 600.0)], 2.0)
 
 
 def plan(fold: Fold, half_width: float, hidden: float, decay: float) -> FoldPlan:
@@ -34,9 +35,12 @@ def forked(stack: NDArray[np.uint8]) -> Simulation:
     return simulate(stack[1], [plan(STEM, 6.0, 36.0, 0.02), plan(BRANCH, 3.0, 8.0, 0.03)])
 
 
-def test_a_branch_leaves_its_stem_as_it_is(stack: NDArray[np.uint8], forked: Simulation) -> None:
-    found = restore(stack[0], forked.damaged, stack[2], forked.folds, device="cpu")
-    stem, branch = found.report["folds"]
+@pytest.mark.parametrize("way", [1, -1], ids=["stem first", "branch first"])
+def test_a_branch_leaves_its_stem_as_it_is(
+    stack: NDArray[np.uint8], forked: Simulation, way: int
+) -> None:
+    found = restore(stack[0], forked.damaged, stack[2], forked.folds[::way], device="cpu")
+    stem, branch = found.report["folds"][::way]
     assert stem["displacement"][0] == pytest.approx(30, abs=1.5)
     assert branch["displacement"][0] == pytest.approx(5, abs=2.5)
     seen = ~np.isnan(found.flow[0]) & ~np.isnan(forked.flow[0]) & ~forked.corrupted
@@ -59,6 +63,15 @@ def test_lines_with_widths_of_their_own(stack: NDArray[np.uint8], forked: Simula
     assert len(found.report["folds"]) == 3
 
 
+def test_a_branch_of_a_branch_may_come_first(stack: NDArray[np.uint8]) -> None:
+    laws = [plan(STEM, 6.0, 36.0, 0.02), plan(BRANCH, 3.0, 8.0, 0.03), plan(TWIG, 2.0, 5.0, 0.03)]
+    made = simulate(stack[1], laws)
+    found = restore(stack[0], made.damaged, stack[2], made.folds[::-1], device="cpu")
+    _, branch, stem = found.report["folds"]
+    assert stem["displacement"][0] == pytest.approx(30, abs=1.5)
+    assert branch["displacement"][0] == pytest.approx(5, abs=2.5)
+
+
 def test_a_branch_without_tissue_beside_it_moves_nothing(stack: NDArray[np.uint8]) -> None:
     short = Fold([(318.0, 400.0), (370.0, 410.0)], 4.0)
     made = simulate(stack[1], [plan(STEM, 6.0, 36.0, 0.02), plan(short, 4.0, 6.0, 0.05)])
@@ -73,6 +86,7 @@ def test_a_branch_without_tissue_beside_it_moves_nothing(stack: NDArray[np.uint8
     [
         ([STEM, BRANCH], [None, 0]),
         ([BRANCH, STEM], [1, None]),
+        ([TWIG, BRANCH, STEM], [1, 2, None]),
         # Beside each other, and crossing.
         ([STEM, Fold([(400.0, 0.0), (420.0, 700.0)], 4.0)], [None, None]),
         ([STEM, Fold([(100.0, 300.0), (600.0, 320.0)], 4.0)], [None, None]),

@@ -107,7 +107,7 @@ def detect_folds(
                 found.append((score, _enlarged(line, _COARSE)))
     found = _without_duplicates(found)
     found = _without_duplicates([(score, carried_on(view, line)) for score, line in found])
-    found += _branches(view, found)
+    found = sorted(found + _branches(view, found), key=lambda pair: -pair[0])
     report(1.0, "done")
     shape = (array.shape[0], array.shape[1])
     return [

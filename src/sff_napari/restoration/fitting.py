@@ -84,24 +84,25 @@ def fit_folds(
     device = damaged.device
     still = SliceDrift.none(shape, device, level=drift_level(mutual), jitter=jitter)
     stems = stems_of(folds, device)
-    order = sorted(range(len(folds)), key=lambda index: stems[index] is not None)
+    above = [_above(index, stems) for index in range(len(folds))]
+    order = sorted(range(len(folds)), key=lambda index: len(above[index]))
     alone = [index for index in order if stems[index] is None]
     found: dict[int, FittedFold] = {}
     for count, index in enumerate(order):
         part = reporter.part(
             0.15 + 0.85 * count / len(folds), 0.15 + 0.85 * (count + 1) / len(folds)
         )
-        fold, stem, own = folds[index], stems[index], here
+        fold, own = folds[index], here
         curve = Curve.of(fold, device).smoothed()
-        if stem is not None:
+        if above[index]:
             # A branch moved what its stem had moved much farther.
-            chain = chained([found[stem]], cover)
+            chain = chained([found[other] for other in above[index]], cover)
             curve = Curve.of(_carried(Curve.of(fold, device), fold, chain), device).smoothed()
             own = {pool: _undo(features, chain, shape) for pool, features in here.items()}
         elif len(alone) > 1:
             own = nearest_only(here, [folds[other] for other in alone], alone.index(index), device)
         found[index] = _fit_one(
-            fold, curve, own, there, still, cover, len(folds) == 1, stem is not None, part
+            fold, curve, own, there, still, cover, len(folds) == 1, bool(above[index]), part
         )
         found[index] = _in_the_slice(found[index], fold)
     fitted = [found[index] for index in range(len(folds))]
@@ -110,12 +111,12 @@ def fit_folds(
     # Again, each on the slice in which the others are undone already.
     for index in order:
         fold = folds[index]
-        others = [one for other, one in enumerate(fitted) if other != index]
+        others = [fitted[other] for other in order if other != index]
         chain = chained(others, cover)
         moved = _carried(Curve.of(fold, device), fold, chain)
         undone = {pool: _undo(features, chain, shape) for pool, features in here.items()}
         curve = Curve.of(moved, device).smoothed()
-        branch = stems[index] is not None
+        branch = bool(above[index])
         again = _fit_one(moved, curve, undone, there, still, cover, True, branch, reporter)
         fitted[index] = _in_the_slice(again, fold)
     return chained(fitted, cover)
@@ -265,6 +266,16 @@ def stems_of(folds: Sequence[Fold], device: torch.device) -> list[int | None]:
                 stem, least = other, away
         stems.append(stem)
     return stems
+
+
+def _above(index: int, stems: Sequence[int | None]) -> list[int]:
+    """Return the stem of a fold, the stem of that, and so on to the longest."""
+    found = []
+    stem = stems[index]
+    while stem is not None:
+        found.append(stem)
+        stem = stems[stem]
+    return found
 
 
 def nearest_only(

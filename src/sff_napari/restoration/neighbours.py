@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sff_napari.folds import Fold
+from sff_napari.folds import Curve, Fold
 from sff_napari.restoration.drift import global_shift
 from sff_napari.restoration.matching import Features
 from sff_napari.restoration.slice_drift import USUAL_JITTER
@@ -102,7 +102,7 @@ def aligned(
     damaged, known : Tensor, (Y, X)
         The damaged slice and where it shows tissue.
     folds : list of Fold
-        The first one tells the sides apart.
+        The longest tells the sides apart.
     """
     pool = pool_of((damaged.shape[0], damaged.shape[1]))
     if min(damaged.shape) < 32 * pool:
@@ -117,7 +117,8 @@ def aligned(
         if float(found.norm()) > _TOLERATED:
             between = found
     here = Features.of(damaged, known, pool)
-    scores = shift_of_slice(here, features, folds[0], between)
+    longest = max(folds, key=lambda fold: Curve.of(fold, "cpu").length)
+    scores = shift_of_slice(here, features, longest, between)
     apart = bool(between.any())
     shift, score = scores.best((-float(between[0]), -float(between[1])))
     gain = score - scores.at((0.0, 0.0), _TOLERATED)
