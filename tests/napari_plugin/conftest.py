@@ -13,11 +13,10 @@ from qtpy.QtWidgets import QApplication
 from sff_napari import Fold, simulate_fold
 from sff_napari.evaluation.without_truth import NeighbourScores
 from sff_napari.napari_plugin import compat
-from sff_napari.napari_plugin.deciding import geometry_of
 from sff_napari.napari_plugin.restoration_widget import RestorationWidget
 from sff_napari.napari_plugin.sample import TRUTH
-from sff_napari.napari_plugin.store import SliceResult
-from sff_napari.sessions import SliceRecord
+from sff_napari.napari_plugin.store import SliceResult, geometry_of
+from sff_napari.sessions import SliceRecord, folder_name
 from sff_napari.simulation import neuropil
 
 SHAPE = (5, 224, 224)
@@ -69,6 +68,22 @@ def until() -> Callable[..., None]:
     return wait
 
 
+@pytest.fixture(autouse=True)
+def answers(monkeypatch):
+    """Questions are answered with their first answer; the list tells what was asked."""
+
+    class Questions(list):
+        answer = 0
+
+        def put(self, _viewer, question, _answers):
+            self.append(question)
+            return self.answer
+
+    questions = Questions()
+    monkeypatch.setattr("sff_napari.napari_plugin.controller.choose_answer", questions.put)
+    return questions
+
+
 @pytest.fixture
 def open_panel(make_napari_viewer, until) -> Iterator[Callable[..., RestorationWidget]]:
     """Make a viewer with an image and the panel, ready to work."""
@@ -104,10 +119,12 @@ def give_result(controller: Any, index: tuple[int, ...] = (DAMAGED,), value: int
         "reference": np.full(shape, value, controller.source.dtype),
         "unfolded": np.full(shape, value, np.float32),
     }
-    record = SliceRecord(index, "restored", lines=[r.to_dict() for r in records])
+    lines = [r.to_dict() for r in records]
+    record = SliceRecord(index, "restored", folder_name(index), lines=lines)
     scores = NeighbourScores(0.1, 0.4, 0.5, 0.5, 0.5, 0.9)
-    controller.store.put(SliceResult(record, arrays, scores, geometry_of(records)))
-    controller._results_changed(index)
+    result = SliceResult(record, arrays, scores, geometry_of(records))
+    controller.take_result(result, "restoring the slice")
+    controller.layer_queue.run_all()
 
 
 @pytest.fixture(name="give_result")
@@ -130,10 +147,21 @@ def panel(open_panel, folded_stack, clean_stack, until):
 
 @pytest.fixture
 def finish(until):
-    """Wait until a controller's job is over."""
+    """Wait until a controller's job is over and the layers are changed."""
 
     def wait(controller: Any) -> None:
         until(lambda: not controller.is_busy)
+        until(lambda: controller.layer_queue.is_idle)
+
+    return wait
+
+
+@pytest.fixture
+def settle(until):
+    """Wait until the layers that were asked for are there, and those that go are gone."""
+
+    def wait(controller: Any) -> None:
+        until(lambda: controller.layer_queue.is_idle)
 
     return wait
 
@@ -143,6 +171,7 @@ def draw():
     """Add a line to a panel as if it had been drawn with the mouse."""
 
     def add(controller: Any, vertices: Any, index: tuple[int, ...] | None = None) -> str:
+        controller.layer_queue.run_all()
         layer = controller.lines.ensure_layer()
         known = set(controller.lines.records)
         index = controller.index if index is None else index

@@ -61,6 +61,7 @@ def test_work_is_saved_next_to_the_stack_and_taken_up_again(
     rejected = draw(c, [(5.0, 5.0), (90.0, 9.0)], (4,))
     give_result(c)
     c.accept_slice()
+    c.keeper.wait()
     place = stack_file.with_name("stack.tif.sff-session")
     until(lambda: c.store.get((DAMAGED,)).record.folder is not None)
     c.go_to((4,))
@@ -77,6 +78,7 @@ def test_work_is_saved_next_to_the_stack_and_taken_up_again(
     assert c.lines.records == {}
     again.stack.go_on.click()
     assert not again.stack.offer.isVisibleTo(again)
+    until(lambda: c.layer_queue.is_idle)
     assert len(c.lines.layer.data) == 2
     assert c.lines.records[rejected].state == "rejected"
     assert c.state_of((DAMAGED,)) == "accepted"
@@ -112,7 +114,7 @@ def test_working_on_without_an_answer_loses_nothing(open_file, stack_file, draw)
     assert [len(Sidecar.load(path).folds) for path in sessions] == [1, 1]
 
 
-def test_a_stale_accepted_slice_stays_on_disk_until_decided(
+def test_undecided_and_rejected_results_stay_on_disk_too(
     give_result, open_file, stack_file, draw, until
 ):
     panel = open_file()
@@ -127,11 +129,21 @@ def test_a_stale_accepted_slice_stays_on_disk_until_decided(
     c.keeper.save_now()
     c.keeper.wait()
     place = stack_file.with_name("stack.tif.sff-session")
-    assert Sidecar.load(place).read((DAMAGED,), "restored").max() == 77
-    c.reject_slice()
-    c.keeper.save_now()
+    saved = Sidecar.load(place)
+    assert saved.slices[(DAMAGED,)].state == "restored"
+    assert saved.read((DAMAGED,), "restored").max() == 50
+    c.undo()
     c.keeper.wait()
-    assert Sidecar.load(place).read((DAMAGED,), "restored") is None
+    saved = Sidecar.load(place)
+    assert saved.slices[(DAMAGED,)].state == "stale", "accepted, with other lines than now"
+    assert saved.read((DAMAGED,), "restored").max() == 77
+    c.redo()
+    c.reject_slice()
+    c.keeper.wait()
+    assert Sidecar.load(place).slices[(DAMAGED,)].state == "rejected"
+    assert Sidecar.load(place).read((DAMAGED,), "restored").max() == 50
+    c.reopen_slice()
+    assert c.state_of((DAMAGED,)) == "restored"
 
 
 def test_another_stack_is_not_offered_the_session(open_file, stack_file, draw, folded_stack):
@@ -179,7 +191,7 @@ CHILD = """
         layer.add([np.array([[z, *p] for p in LINE])], shape_type="line")
         give_result(c, (z,), value=70 + z)
         c.accept_slice()
-        until(lambda: c.store.get((z,)).record.folder)
+        c.keeper.wait()
         print("ACCEPTED", z, flush=True)
     while True:
         layer.add([np.array([[4, *p] for p in LINE])], shape_type="line")
@@ -188,7 +200,7 @@ CHILD = """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
-def test_killed_in_the_middle_nothing_accepted_is_lost(stack_file, open_file, tmp_path):
+def test_killed_in_the_middle_nothing_accepted_is_lost(stack_file, open_file, tmp_path, settle):
     script = tmp_path / "child.py"
     script.write_text(textwrap.dedent(CHILD))
     child = subprocess.Popen(
@@ -206,6 +218,7 @@ def test_killed_in_the_middle_nothing_accepted_is_lost(stack_file, open_file, tm
     child.wait()
     panel = open_file()
     panel.stack.go_on.click()
+    settle(panel.controller)
     for z in accepted:
         assert panel.controller.state_of((z,)) == "accepted"
         assert (panel.viewer.layers["restored"].data[z] == 70 + z).all()
@@ -304,6 +317,7 @@ def test_two_napari_processes_on_one_stack_save_apart(
         assert "saves apart" in text
         assert panel.stack.go_on.text() == "Use a copy"
         panel.stack.go_on.click()
+        until(lambda: c.layer_queue.is_idle)
         assert c.state_of((1,)) == "accepted"
         assert (panel.viewer.layers["restored"].data[1] == 71).all()
         c.go_to((0,))

@@ -203,7 +203,7 @@ def test_removing_the_layer_keeps_the_lines(panel, draw):
     assert len(c.lines.layer.data) == len(c.lines.records) == 2
 
 
-def test_tools_select_the_layer_and_its_mode(panel, draw):
+def test_tools_select_the_layer_and_its_mode(panel, draw, settle):
     c = panel.controller
     draw(c, LINE)
     for button, mode in (
@@ -214,6 +214,7 @@ def test_tools_select_the_layer_and_its_mode(panel, draw):
         ("select", "select"),
     ):
         panel.line_tools.buttons[button].click()
+        settle(c)
         assert panel.viewer.layers.selection.active is c.lines.layer
         assert c.lines.layer.mode == mode
     assert c.lines.layer.selected_data == {0}
@@ -237,7 +238,7 @@ def test_the_wheel_changes_the_width(panel, draw):
     assert not plain.handled
 
 
-def test_moving_the_slider_compiles_no_shader_and_draws_no_empty_outline(panel, draw):
+def test_moving_the_slider_compiles_no_shader_and_draws_no_empty_outline(panel, draw, settle):
     c = panel.controller
     draw(c, [(5.0, 60.0), (220.0, 50.0)])
     layer = c.lines.layer
@@ -247,6 +248,7 @@ def test_moving_the_slider_compiles_no_shader_and_draws_no_empty_outline(panel, 
         first = mesh._build_color_transform(np.ones((3, 3, 4)))
         assert mesh._build_color_transform(np.zeros((6, 3, 4))) is first
     c.draw("select")
+    settle(c)
     layer.selected_data = {0}
     c.go_to((0,))
     assert not any(part.visible for part in parts)

@@ -70,8 +70,10 @@ def test_a_restored_volume_is_reviewed(
     assert c.store.array((DAMAGED,), "flow").shape == (2, 224, 224)
     assert c.store.array((DAMAGED,), "reference") is None
     c.accept_slice()
-    until(lambda: c.store.get((DAMAGED,)).record.folder is not None)
-    np.testing.assert_array_equal(c.keeper.read((DAMAGED,), "restored"), shown)
+    c.keeper.wait()
+    np.testing.assert_array_equal(
+        c.keeper.read(c.store.get((DAMAGED,)).record.folder, "restored"), shown
+    )
     with pytest.raises(InputError, match="shape"):
         read_result(out, (5, 100, 100))
     with pytest.raises(InputError, match="no record"):

@@ -10,6 +10,7 @@ import pytest
 from napari.layers import Shapes
 from napari.utils.events import EventedModel
 from pydantic import create_model
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -245,33 +246,47 @@ def test_options_reach_the_core_arguments(panel):
     assert panel.stack.device.text() == "cpu"
 
 
-def test_following_the_selected_image(panel, clean_stack):
+def test_the_stack_changes_only_in_the_panel(panel, clean_stack, qtbot):
     second = panel.viewer.add_image(clean_stack[:, :100], name="second")
+    assert panel.controller.source.layer.name == "stack", "a new layer changes nothing"
+    assert panel.viewer.layers.selection.active is second
+    assert panel.stack.layer.currentText() == "stack"
+    assert panel.stack.other.isVisibleTo(panel)
+    assert panel.stack.other.text() == "Work on 'second' instead"
+    qtbot.mouseClick(panel.stack.other, Qt.MouseButton.LeftButton)
     assert panel.controller.source.layer is second
     assert panel.stack.layer.currentText() == "second"
+    assert not panel.stack.other.isVisibleTo(panel)
     panel.viewer.layers.selection.active = panel.viewer.layers["stack"]
-    assert panel.controller.source.layer.name == "stack"
-    panel.stack.layer.setCurrentIndex(1)
-    panel.stack.layer.activated.emit(1)
     assert panel.controller.source.layer is second
+    panel.stack.layer.setCurrentIndex(0)
+    panel.stack.layer.activated.emit(0)
+    assert panel.controller.source.layer.name == "stack"
 
 
 def test_colour_and_flat_images_are_explained(open_panel, monkeypatch):
     told = []
     monkeypatch.setattr("sff_napari.napari_plugin.controller.show_problem", told.append)
     panel = open_panel(np.zeros((64, 64), np.uint8), ready=False)
-    assert "no neighbours" in panel.status.text()
-    panel.viewer.add_image(np.zeros((64, 64, 3), np.uint8), rgb=True)
+    assert "without neighbouring slices" in panel.status.text()
+    panel.viewer.add_image(np.zeros((64, 64, 3), np.uint8), name="photo", rgb=True)
+    box = panel.stack.layer
+    box.setCurrentIndex(box.findText("photo"))
+    box.activated.emit(box.currentIndex())
     assert "colour image" in told[-1]
+    assert box.currentText() == "stack" == panel.controller.source.layer.name
+    panel.viewer.layers.clear()
     panel.controller.detect_here()
     assert "no image" in told[-1]
 
 
-def test_the_annotate_menu_opens_the_panel_with_the_drawing_tool(make_napari_viewer, folded_stack):
+def test_the_annotate_menu_opens_the_panel_with_the_drawing_tool(
+    make_napari_viewer, folded_stack, until
+):
     viewer = make_napari_viewer()
     viewer.add_image(folded_stack)
     new_fold_lines(viewer)
-    assert viewer.layers.selection.active.name == "folds"
+    until(lambda: viewer.layers.selection.active.name == "folds")
     assert viewer.layers.selection.active.mode == "add_line"
     widget = viewer.window._wrapped_dock_widgets["Fold restoration (sff-napari)"]
     widget.inner_widget().shut_down() if callable(getattr(widget, "inner_widget", None)) else None
@@ -315,7 +330,7 @@ def test_changed_settings_reach_an_open_panel(
     assert c.form.cover == 3, "what was chosen in the panel stays"
     assert panel.live.on
     assert panel.restore.live.isChecked()
-    assert "flow" not in panel.viewer.layers
+    until(lambda: "flow" not in panel.viewer.layers)
     until(lambda: "reference" in panel.viewer.layers)
     assert c.session_folder == str(tmp_path)
     assert panel.options.max_folds.value() == 3

@@ -120,7 +120,7 @@ def test_extra_layers_can_be_switched_off_and_on(restored, until):
         until(lambda name=name: name in layers)
         assert np.asarray(layers[name].data[DAMAGED]).size
         box.setChecked(False)
-        assert name not in layers
+        until(lambda name=name: name not in layers)
     assert "restored" in layers
 
 

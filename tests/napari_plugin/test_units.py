@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import sff_napari
 from sff_napari.napari_plugin import tasks
 from sff_napari.napari_plugin.actions import ACTIONS, FLICKER_KEY, LIVE_KEY, napari_key
 from sff_napari.napari_plugin.flow_view import arrows, colours_of, legend, wheel
-from sff_napari.napari_plugin.history import LIMIT, History
+from sff_napari.napari_plugin.history import LIMIT, History, Step
 from sff_napari.napari_plugin.side_view import cut_across, stacked
 from sff_napari.napari_plugin.state import FormState
 from sff_napari.napari_plugin.store import ResultStore, SliceResult
@@ -25,46 +26,71 @@ def line(uid="a", x=5.0, index=(0,)):
     return FoldRecord(uid, index, ((0.0, x), (90.0, x)), 4.0)
 
 
+def step(before, after, **kwargs):
+    return Step("changing a line", (0,), {"a": (before, after)}, **kwargs)
+
+
 def test_history_goes_back_and_on():
     history = History()
-    states = [{"a": line(x=float(i))} for i in range(4)]
-    for state in states:
-        assert history.record(state)
-    assert not history.record(states[-1])
-    assert [history.undo() for _ in range(4)] == [states[2], states[1], states[0], {}]
+    states = [None, *(line(x=float(i)) for i in range(3))]
+    for before, after in pairwise(states):
+        history.record(step(before, after))
+    back = [history.undo().lines["a"][0] for _ in range(3)]
+    assert back == [states[2], states[1], None]
     assert history.undo() is None
-    assert history.redo() == states[0]
-    history.record(states[3])
+    assert history.redo().lines["a"][1] == states[1]
+    history.record(step(states[1], states[3]))
     assert history.redo() is None
-    assert history.undo() == states[0]
+    assert history.undo().lines["a"] == (states[1], states[3])
 
 
 def test_history_is_bounded():
     history = History()
     for i in range(LIMIT + 50):
-        history.record({"a": line(x=float(i))})
+        history.record(step(line(x=float(i)), line(x=float(i + 1))))
     steps = 0
     while history.undo() is not None:
         steps += 1
-    assert steps == LIMIT - 1
+    assert steps == LIMIT
+
+
+def test_steps_of_one_movement_count_as_one():
+    history = History()
+    for i in range(5):
+        history.record(step(line(x=float(i)), line(x=float(i + 1)), merge="drag"))
+    assert history.undo().lines["a"] == (line(x=0.0), line(x=5.0))
+    assert history.next_undo is None
+
+
+def test_history_names_the_folders_it_needs_and_lets_arrays_go():
+    history = History()
+    result = SliceResult(SliceRecord((0,), "restored", "slice-0"), {"restored": np.ones((8, 8))})
+    history.record(Step("restoring the slice", (0,), results={(0,): (None, result)}))
+    assert history.folders() == {"slice-0"}
+    history.let_go("slice-0")
+    assert history.next_undo.results[(0,)][1].arrays == {}
 
 
 def test_store_lets_go_of_what_is_on_disk_first():
-    kept = {((0,), "restored"): np.zeros((8, 8), np.uint8)}
-    store = ResultStore(lambda i, k: kept.get((i, k)), budget=600)
+    kept = {("slice-0", "restored"): np.zeros((8, 8), np.uint8)}
+    store = ResultStore(lambda folder, key: kept.get((folder, key)), budget=700)
 
-    def result(z, folder):
+    def result(z):
         arrays = {k: np.ones((8, 8), np.uint8) for k in ("restored", "synthesised")}
         arrays["flow"] = np.ones((2, 8, 8), np.float32)
-        return SliceResult(SliceRecord((z,), "restored", folder), arrays)
+        return SliceResult(SliceRecord((z,), "restored", f"slice-{z}"), arrays)
 
-    store.put(result(0, "slice-0"))
-    store.put(result(1, None))
+    store.put(result(0))
+    store.put(result(1))
+    store.let_go("slice-0")
+    assert store.array((0,), "restored").max() == 1, "there is room for one"
+    store.put(result(2))
+    store.let_go("slice-2")
     assert store.array((0,), "restored").max() == 0, "read back from disk"
     assert store.array((1,), "restored").max() == 1, "not on disk yet: stays in memory"
     assert store.array((5,), "restored") is None
     store.drop((1,))
-    assert len(store) == 1
+    assert len(store) == 2
 
 
 def test_rejected_results_are_not_shown():

@@ -138,13 +138,17 @@ ACTIONS: dict[str, Action] = {
             lambda c: c.delete_lines(),
         ),
         Action(
-            "undo", "Undo", "Ctrl+Z", "Take back the last change of a line.", lambda c: c.undo()
+            "undo",
+            "Undo",
+            "Ctrl+Z",
+            "Take back what was done last: to a line, a result or a decision.",
+            lambda c: c.undo(),
         ),
         Action(
             "redo",
             "Redo",
             "Ctrl+Shift+Z",
-            "Repeat the change of a line that was taken back last.",
+            "Repeat what was taken back last.",
             lambda c: c.redo(),
         ),
         Action(
@@ -190,6 +194,27 @@ ACTIONS: dict[str, Action] = {
             "Shift+J",
             "Keep the original slice instead of the restored one.",
             lambda c: c.reject_slice(),
+        ),
+        Action(
+            "reopen",
+            "Undecided",
+            "Shift+Y",
+            "Take back the decision on this slice; its result stays.",
+            lambda c: c.reopen_slice(),
+        ),
+        Action(
+            "discard",
+            "Discard restoration",
+            "Shift+K",
+            "Throw the result of this slice away; its lines stay, and undo brings it back.",
+            lambda c: c.discard_result(),
+        ),
+        Action(
+            "show_results",
+            "Show results",
+            "Shift+V",
+            "Bring back the layers of lines and results that were hidden or removed.",
+            lambda c: c.show_results(),
         ),
         Action(
             "accept_line",

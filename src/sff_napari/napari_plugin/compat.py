@@ -131,6 +131,29 @@ def quicken_shapes(viewer: Any, layer: Any) -> bool:
     return False
 
 
+def keep_shader_programs() -> bool:
+    """Keep vispy from deleting shader programs, as long as the process lives.
+
+    When the programs of a removed layer are deleted, a later drawing of another
+    layer crashes the process in some OpenGL drivers (seen with Mesa, napari
+    0.9.2, vispy 0.17: removing any Shapes layer of a viewer suffices).  A program
+    takes some kilobytes; textures and buffers are deleted as before.
+
+    Returns
+    -------
+    bool
+        False where this vispy is made in another way; then nothing is changed.
+    """
+    with suppress(ImportError, AttributeError):
+        from vispy.gloo.glir import GlirProgram
+
+        if not hasattr(GlirProgram, "_sff_napari_delete"):
+            GlirProgram._sff_napari_delete = GlirProgram.delete
+            GlirProgram.delete = lambda program: None
+        return True
+    return False
+
+
 def _compile_once(mesh: Any) -> None:
     """Give a vispy mesh the same colour function at each update: a new one means a new shader."""
     real = mesh._build_color_transform

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sff_napari.napari_plugin.fold_layer import MARK, resized
+from sff_napari.napari_plugin.fold_layer import MARK
+from sff_napari.napari_plugin.line_changes import resized
+from sff_napari.napari_plugin.stack_in_work import StackInWork
 from sff_napari.napari_plugin.tasks import snap_lines
 from sff_napari.sessions import FoldRecord, Index, new_uid
 
@@ -14,21 +16,21 @@ if TYPE_CHECKING:
     from napari import Viewer
 
     from sff_napari.napari_plugin.fold_layer import FoldLines
-    from sff_napari.napari_plugin.source import ImageSource
+    from sff_napari.napari_plugin.layer_queue import LayerQueue
 
 
-class Correcting:
+class Correcting(StackInWork):
     """Actions on the lines of the slice that is shown; mixed into the controller."""
 
     viewer: Viewer
-    source: ImageSource | None
-    lines: FoldLines | None
     index: Index
     # Signals and helpers of the controller.
     status: Any
     _run: Any
     ready: Any
     go_to: Any
+    settle_offer: Any
+    layer_queue: LayerQueue
 
     def chosen(self, doing: str) -> list[FoldRecord]:
         """Return the lines an action is meant for; say so when there are none."""
@@ -47,6 +49,7 @@ class Correcting:
         records = self.lines.chosen(self.index)
         self.lines.put(
             [r.with_changes(**resized(r, half_width)) for r in records],
+            "changing the width",
             merge=("width", tuple(r.uid for r in records)),
         )
 
@@ -57,6 +60,7 @@ class Correcting:
         records = self.chosen("widen")
         self.lines.put(
             [r.with_changes(**resized(r, min(200.0, r.half_width * factor))) for r in records],
+            "changing the width",
             merge=("width", tuple(r.uid for r in records)),
         )
 
@@ -75,7 +79,7 @@ class Correcting:
             fresh = [r for r in snapped if r.uid in now and now[r.uid].geometry == before[r.uid]]
             moved = [r for r in fresh if r.geometry != before[r.uid]]
             if moved:
-                self.lines.put(moved)
+                self.lines.put(moved, "snapping")
                 self.status.emit("Snapped to the dark line.")
             elif fresh:
                 self.status.emit("Nothing to snap to: move the line nearer to the dark line.")
@@ -99,8 +103,13 @@ class Correcting:
         axis = self.source.axis
         target = (*self.index[:axis], place + 1, *self.index[axis + 1 :])
         self.lines.put(
-            r.with_changes(uid=new_uid(), index=target, source="drawn", score=None, state="open")
-            for r in records
+            [
+                r.with_changes(
+                    uid=new_uid(), index=target, source="drawn", score=None, state="open"
+                )
+                for r in records
+            ],
+            "copying a line",
         )
         self.go_to(target)
 
@@ -110,16 +119,6 @@ class Correcting:
         if records and self.lines is not None:
             self.lines.remove(r.uid for r in records)
 
-    def undo(self) -> None:
-        """Take back the last change of a line."""
-        if self.lines is not None and not self.lines.undo():
-            self.status.emit("There is nothing to undo.")
-
-    def redo(self) -> None:
-        """Repeat the change that was taken back last."""
-        if self.lines is not None and not self.lines.redo():
-            self.status.emit("There is nothing to redo.")
-
     def draw(self, mode: str) -> None:
         """Choose a tool of the `folds` layer, made if need be.
 
@@ -128,15 +127,23 @@ class Correcting:
         mode : str
             Mode of a napari Shapes layer, e.g. ``"add_line"`` or ``"direct"``.
         """
-        if self.source is None or self.lines is None:
+        lines = self.lines
+        if self.source is None or lines is None:
             self.ready()
             return
-        layer = self.lines.ensure_layer()
+        if not self.settle_offer():
+            return
+        self.layer_queue.later(lambda: self._use_tool(lines, mode))
+
+    def _use_tool(self, lines: FoldLines, mode: str) -> None:
+        if lines is not self.lines:
+            return
+        layer = lines.ensure_layer()
         layer.visible = True
         self.viewer.layers.selection.active = layer
         layer.mode = mode
         if mode in ("direct", "vertex_insert") and not layer.selected_data:
-            here = self.lines.chosen(self.index) or self.lines.on(self.index)
+            here = lines.chosen(self.index) or lines.on(self.index)
             if here:
                 layer.selected_data = {list(layer.features["uid"]).index(here[0].uid)}
 
@@ -168,7 +175,7 @@ class Correcting:
                 )
             )
         if new:
-            self.lines.put(new)
+            self.lines.put(new, "taking lines from a file")
         return len(new)
 
     def fold_files(self) -> list[Any]:

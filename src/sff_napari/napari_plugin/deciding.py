@@ -1,40 +1,27 @@
-"""Restoring slices and deciding about them: the second half of the controller."""
+"""Results and decisions: the part of the controller that accepts, rejects and lists slices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sff_napari import __version__
 from sff_napari.errors import StackError
 from sff_napari.evaluation.without_truth import NeighbourScores
-from sff_napari.napari_plugin.sample import TRUTH
-from sff_napari.napari_plugin.store import SliceResult
-from sff_napari.napari_plugin.tasks import (
-    Restored,
-    RestoreRequest,
-    restore_slice,
-    restore_slices,
-)
+from sff_napari.napari_plugin.history import Step
+from sff_napari.napari_plugin.stack_in_work import StackInWork
+from sff_napari.napari_plugin.store import SliceResult, geometry_of
 from sff_napari.sessions import (
     FoldRecord,
     Index,
     Sidecar,
     SliceRecord,
-    choose_neighbours,
-    clean_pairs,
+    folder_name,
 )
+from sff_napari.sessions.sidecar import ARRAYS
 
 if TYPE_CHECKING:
-    from sff_napari.napari_plugin.fold_layer import FoldLines
-    from sff_napari.napari_plugin.keeper import Keeper, Snapshot
-    from sff_napari.napari_plugin.results import ResultLayers
-    from sff_napari.napari_plugin.source import ImageSource
     from sff_napari.napari_plugin.state import FormState
-    from sff_napari.napari_plugin.store import ResultStore
 
 
 @dataclass(frozen=True)
@@ -48,22 +35,11 @@ class QueueItem:
     scores: NeighbourScores | None
 
 
-def geometry_of(records: Iterable[FoldRecord]) -> frozenset[Any]:
-    """Return what a restoration depends on, whatever the order of the lines."""
-    return frozenset(record.geometry for record in records)
+class Deciding(StackInWork):
+    """Accepting, rejecting, the review list; mixed into the controller."""
 
-
-class Deciding:
-    """Restoring, accepting, rejecting; mixed into the controller."""
-
-    source: ImageSource | None
-    lines: FoldLines | None
-    store: ResultStore
-    layers: ResultLayers | None
-    keeper: Keeper | None
     form: FormState
     index: Index
-    searched: set[Index]
     # Signals and helpers of the controller.
     lines_changed: Any
     results_changed: Any
@@ -73,100 +49,50 @@ class Deciding:
     fail: Any
     go_to: Any
     chosen: Any
+    ask: Any
 
-    # -- restoring -------------------------------------------------------------------
+    # -- results ---------------------------------------------------------------------
 
-    def request_for(self, index: Index) -> RestoreRequest | None:
-        """Return what a worker needs to restore a slice; None, said why, if it cannot be."""
-        source, lines = self.source, self.lines
-        if source is None or lines is None:
-            return None
-        records = tuple(lines.used_on(index))
-        if not records:
-            self.fail("There is no fold line on this slice: detect one or draw one first.")
-            return None
-        damaged = lines.indices()
-        neighbours = choose_neighbours(
-            index, source.axis, source.count, damaged, skip_damaged=self.form.skip_damaged
-        )
-        if neighbours.previous is None and neighbours.following is None:
-            self.fail(
-                f"Slice {source.name_of(index)} has no undamaged neighbour to be restored from: "
-                "mark fewer slices, or allow damaged neighbours in the options."
-            )
-            return None
-        pairs = clean_pairs(index, source.axis, source.count, damaged)
-        arguments = self.form.as_restore_arguments()
-        truth = source.layer.metadata.get(TRUTH, {}).get(index)
-        return RestoreRequest(source.read, index, records, neighbours, pairs, arguments, truth)
+    def take_result(self, result: SliceResult, text: str) -> None:
+        """Put a result in the place of what there was; it is stored at once; one step to undo."""
+        self.change_results({result.index: result}, text)
+        self._keep_arrays(result)
 
-    def restore_here(self) -> None:
-        """Restore the slice that is shown."""
-        if not self.ready():
-            return
-        request = self.request_for(self.index)
-        if request is None:
-            return
-        if request.neighbours.note:
-            self.status.emit(request.neighbours.note)
-        job = self._run(lambda channel: restore_slice(request, channel))
-        job.returned.connect(self._on_restored)
+    def _keep_arrays(self, result: SliceResult) -> None:
+        if self.keeper is not None and result.record.folder is not None:
+            arrays = {key: result.arrays[key] for key in ARRAYS if key in result.arrays}
+            self.keeper.keep(result.record, arrays)
 
-    def restore_all(self) -> None:
-        """Restore every slice of the review list that is to do or stale."""
-        if not self.ready():
+    def change_results(self, after: Mapping[Index, SliceResult | None], text: str) -> None:
+        """Give slices other results, None for no result; one step to undo."""
+        if self.work is None or not after:
             return
-        wanted = [item.index for item in self.queue() if item.state in ("to do", "stale")]
-        requests = [r for r in (self.request_for(index) for index in wanted) if r is not None]
-        if not requests:
-            self.status.emit("There is no slice to restore.")
-            return
-        job = self._run(lambda channel: restore_slices(requests, channel))
-        job.delivered.connect(self._on_restored)
-        job.returned.connect(
-            lambda n: self.status.emit(f"Done ({n} restored): look at the results now.")
-        )
+        pairs = {index: (self.store.get(index), result) for index, result in after.items()}
+        self.work.history.record(Step(text, min(after), results=pairs))
+        self.apply_results(after)
 
-    def _on_restored(self, outcome: Restored) -> None:
-        """Take a result in, unless its lines have changed meanwhile."""
-        request = outcome.request
-        if self.lines is None or self.source is None or self.layers is None:
+    def apply_results(self, after: Mapping[Index, SliceResult | None]) -> None:
+        """Give slices other results; no step to undo."""
+        if self.lines is None:
             return
-        used = geometry_of(request.records)
-        if geometry_of(self.lines.used_on(request.index)) != used:
-            self.status.emit("The lines changed while the slice was restored: restore it again.")
-            return
-        neighbours = request.neighbours
-        record = SliceRecord(
-            request.index,
-            "restored",
-            None,
-            dict(request.arguments),
-            [r.to_dict() for r in request.records],
-            {
-                "previous": None if neighbours.previous is None else list(neighbours.previous),
-                "following": None if neighbours.following is None else list(neighbours.following),
-            },
-            {} if outcome.scores is None else outcome.scores.to_dict(),
-            {**versions(), "report": outcome.report},
-            datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        self.store.put(
-            SliceResult(record, outcome.arrays, outcome.scores, used, truth=outcome.truth)
-        )
-        self._results_changed(request.index)
-        note = f"Restored slice {self.source.name_of(request.index)} in {outcome.seconds:.1f} s."
-        told = outcome.report.get("notes") or outcome.report.get("fallback") or ""
-        if isinstance(told, list):
-            told = " ".join(str(part) for part in told)
-        self.status.emit(" ".join(part for part in (note, str(told), neighbours.note) if part))
-
-    def _results_changed(self, index: Index) -> None:
-        if self.layers is not None:
-            self.layers.update(index)
+        for index, result in after.items():
+            if result is None:
+                self.store.drop(index)
+            else:
+                self.store.put(self._with_staleness(result))
+            if self.layers is not None:
+                self.layers.update(index)
         self._show_states()
         self.results_changed.emit()
-        self.autosave()
+        if self.keeper is not None:
+            self.keeper.save_at_once()
+
+    def _with_staleness(self, result: SliceResult) -> SliceResult:
+        """Return a result that knows whether its lines are still those it was made with."""
+        if self.lines is None or not result.has_lines:
+            return result
+        stale = geometry_of(self.lines.used_on(result.index)) != result.lines
+        return result if stale == result.stale else replace(result, stale=stale)
 
     def _on_lines(self, touched: set[Index]) -> None:
         """Mark results stale whose lines are no longer those they were made with."""
@@ -174,11 +100,9 @@ class Deciding:
             return
         for index in touched:
             result = self.store.get(index)
-            if result is None:
-                continue
-            stale = geometry_of(self.lines.used_on(index)) != result.lines
-            if stale != result.stale:
-                self.store.put(replace(result, stale=stale))
+            fresh = None if result is None else self._with_staleness(result)
+            if fresh is not None and fresh is not result:
+                self.store.put(fresh)
         self._show_states()
         self.lines_changed.emit()
         self.autosave()
@@ -200,24 +124,27 @@ class Deciding:
         """Accept the restored slice that is shown; it is saved at once."""
         result = self.store.get(self.index)
         if result is None:
-            self.status.emit("This slice is not restored yet: there is nothing to accept.")
+            self.status.emit("This slice is not restored yet: restore it before accepting it.")
             return
-        if result.stale:
-            self.status.emit("The lines have changed since: restore the slice again first.")
+        if result.state == "accepted":
+            self.status.emit("This slice is accepted already.")
             return
-        arrays = {
-            key: array
-            for key in ("restored", "synthesised", "flow")
-            if (array := self.store.array(self.index, key)) is not None
-        }
-        if "restored" not in arrays:
+        if result.state == "stale":
+            self.status.emit("The lines or the data have changed since: restore the slice again.")
+            return
+        if self.store.array(self.index, "restored") is None:
             self.status.emit("The restored slice is no longer there: restore it again.")
             return
-        accepted = result.with_record(state="accepted")
-        self.store.put(accepted)
-        if self.keeper is not None:
-            self.keeper.keep(accepted.record, arrays)
-        self._results_changed(self.index)
+        if result.record.folder is None:
+            # It was made elsewhere: from now on it is part of this session.
+            arrays = {
+                key: a for key in ARRAYS if (a := self.store.array(self.index, key)) is not None
+            }
+            result = replace(result, arrays=arrays).with_record(folder=folder_name(self.index))
+            self._keep_arrays(result)
+        self.change_results(
+            {self.index: result.with_record(state="accepted")}, "accepting the slice"
+        )
         self.status.emit("Accepted.")
 
     def reject_slice(self) -> None:
@@ -228,18 +155,50 @@ class Deciding:
                 self.status.emit("There is no fold on this slice.")
                 return
             result = SliceResult(SliceRecord(self.index, "rejected"))
-        self.store.put(result.with_record(state="rejected", folder=None))
-        if self.keeper is not None:
-            self.keeper.forget(self.index)
-        self._results_changed(self.index)
-        self.status.emit("Rejected: the original slice stays.")
+        elif result.record.state == "rejected":
+            self.status.emit("This slice is rejected already.")
+            return
+        self.change_results(
+            {self.index: result.with_record(state="rejected")}, "rejecting the slice"
+        )
+        self.status.emit("Rejected: the original slice stays. Undo or 'Undecided' takes it back.")
+
+    def reopen_slice(self) -> None:
+        """Take back the decision on the slice that is shown; its result stays."""
+        result = self.store.get(self.index)
+        if result is None or result.record.state == "restored":
+            self.status.emit("This slice is not decided.")
+            return
+        there = result.record.folder is not None or result.arrays or result.load is not None
+        after = result.with_record(state="restored") if there else None
+        self.change_results({self.index: after}, "taking back the decision")
+        self.status.emit("The slice is undecided again.")
+
+    def discard_result(self) -> None:
+        """Throw the result of the slice that is shown away; undo brings it back."""
+        if self.work is None or self.store.get(self.index) is None:
+            self.status.emit("There is no result on this slice.")
+            return
+        if (
+            self.work.is_accepted(self.index)
+            and self.ask(
+                "This slice is accepted. Discard its restoration all the same?", ["Discard"]
+            )
+            is None
+        ):
+            return
+        self.change_results({self.index: None}, "discarding the restoration")
+        self.status.emit("Discarded: the slice is to do again. Undo brings its result back.")
 
     def decide_line(self, state: str) -> None:
         """Accept or reject the chosen lines; a rejected one is not used for restoring."""
         records = self.chosen("accept" if state == "accepted" else "reject")
         if not records or self.lines is None:
             return
-        self.lines.put(r.with_changes(state="open" if r.state == state else state) for r in records)
+        self.lines.put(
+            [r.with_changes(state="open" if r.state == state else state) for r in records],
+            f"marking a line as {state}",
+        )
         result = self.store.get(self.index)
         used = self.lines.used_on(self.index)
         done = bool(used) and all(r.state == "accepted" for r in used)
@@ -277,11 +236,14 @@ class Deciding:
         order = [item.index for item in items]
         at = order.index(self.index) if self.index in order else (-1 if direction > 0 else 0)
         if direction > 0:
-            rest = [items[(at + k) % len(items)] for k in range(1, len(items) + 1)]
-            undecided = [item for item in rest if item.state not in ("accepted", "rejected")]
-            target = (undecided or rest)[0]
-            if not undecided:
-                self.status.emit("Every slice of the list is decided.")
+            later = [(at + k) % len(items) for k in range(1, len(items) + 1)]
+            left = [k for k in later if items[k].state not in ("accepted", "rejected")]
+            if not left:
+                self.status.emit("Every slice of the list is decided: export, or go on looking.")
+                return
+            if left[0] <= at:
+                self.status.emit("That was the last of the list: on with the first undecided one.")
+            target = items[left[0]]
         else:
             target = items[(at - 1) % len(items)]
         self.go_to(target.index)
@@ -293,20 +255,11 @@ class Deciding:
         if self.keeper is not None:
             self.keeper.schedule()
 
-    def _snapshot(self) -> Snapshot:
-        lines = list(self.lines.records.values()) if self.lines is not None else []
-        records = [result.record.with_changes(state=result.state) for result in self.store.all()]
-        return lines, records, set(self.searched), self.form.to_dict()
-
-    def _on_kept(self, index: Index, folder: str) -> None:
-        result = self.store.get(index)
-        if result is not None and result.record.state == "accepted":
-            self.store.put(result.with_record(folder=folder))
-        self.results_changed.emit()
-
     def load_results(self, session: Sidecar) -> None:
-        """Take in the accepted and rejected slices of a session."""
+        """Take in the results of a session, decided or not; those of this viewer stay."""
         for record in session.slices.values():
+            if record.index in self.store:
+                continue
             if record.folder is None and record.state != "rejected":
                 continue
             try:
@@ -314,21 +267,9 @@ class Deciding:
             except StackError:
                 used = frozenset()
             scores = NeighbourScores.from_dict(record.scores) if record.scores else None
-            state = "rejected" if record.state == "rejected" else "accepted"
+            state = "accepted" if record.state == "stale" else record.state
+            if record.folder is not None:
+                self.store.stored.add(record.folder)
             self.store.put(SliceResult(record.with_changes(state=state), {}, scores, used))
         if self.layers is not None and len(self.store):
             self.layers.update(self.index)
-
-
-@cache
-def versions() -> dict[str, Any]:
-    """Return the versions that a result depends on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found: dict[str, Any] = {"sff-napari": __version__}
-    for name in ("torch", "napari", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -70,7 +70,7 @@ def export_job(
         source.layer.name,
         (source.count, *source.plane),
         source.dtype,
-        lambda z: source.read(places[z]),
+        lambda z: source.read_stored(places[z]),
         {every[r.index]: partial(controller.store.array, r.index) for r in results},
         folds,
         [r.record.to_dict() for r in results],

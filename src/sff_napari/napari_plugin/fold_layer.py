@@ -7,8 +7,7 @@ napari's tools is read back after each finished change.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,16 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from sff_napari.napari_plugin import compat
-from sff_napari.napari_plugin.history import History, Lines
+from sff_napari.napari_plugin.history import History, Step
+from sff_napari.napari_plugin.layer_queue import LayerQueue
+from sff_napari.napari_plugin.line_changes import (
+    Lines,
+    description,
+    line_changes,
+    resized,
+    same_points,
+    touched_slices,
+)
 from sff_napari.napari_plugin.shapes_view import COLOURS, FEATURES, features_of, rgba
 from sff_napari.sessions.records import FoldRecord, Index, new_uid
 from sff_napari.sessions.thinning import thin_path
@@ -32,30 +40,44 @@ NAME = "folds"
 MARK = "sff_napari_folds"
 """Key in a Shapes layer's metadata that says it holds fold lines."""
 MANY_VERTICES = 10
-_MERGE_SECONDS = 1.2
 
 
 class FoldLines(QObject):
-    """All fold lines of one stack, and the layer that shows them."""
+    """All fold lines of one stack, and the layer that shows them.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where they are shown.
+    source : ImageSource
+        The stack.
+    history : History
+        Gets each change as a step to undo.
+    queue : LayerQueue
+        Adds the layer.
+    """
 
     changed = Signal(object)
     """Set of slices whose lines have changed."""
     selected = Signal()
     noticed = Signal(str)
 
-    def __init__(self, viewer: Viewer, source: ImageSource) -> None:
+    def __init__(
+        self, viewer: Viewer, source: ImageSource, history: History, queue: LayerQueue
+    ) -> None:
         super().__init__()
         self.viewer = viewer
         self.source = source
         self.layer: Shapes | None = None
+        self.is_shown = True
         self.records: Lines = {}
-        self.history = History()
+        self.history = history
+        self.queue = queue
         self.new_half_width = 8.0
         self.on_layer: Callable[[Shapes], None] | None = None
         self._order: list[str] = []
         self._display: dict[str, str] = {}
         self._quiet = 0
-        self._merge: tuple[Any, float] = (None, 0.0)
 
     # -- reading ---------------------------------------------------------------------
 
@@ -89,6 +111,7 @@ class FoldLines(QObject):
             return self.layer
         from napari.layers import Shapes
 
+        self.is_shown = True
         layer = Shapes(
             None,
             ndim=self.source.ndim,
@@ -116,8 +139,19 @@ class FoldLines(QObject):
             self.on_layer(layer)
         return layer
 
+    def bring_layer(self) -> None:
+        """Make the `folds` layer soon, unless the stack is put away meanwhile."""
+        self.is_shown = True
+
+        def bring() -> None:
+            if self.is_shown and self.records:
+                self.ensure_layer()
+
+        self.queue.later(bring, key=(id(self), NAME))
+
     def detach(self) -> None:
         """Forget the layer without removing it."""
+        self.is_shown = False
         layer, self.layer = self.layer, None
         if layer is None:
             return
@@ -156,59 +190,54 @@ class FoldLines(QObject):
         before = {record.index for record in self.records.values()}
         lines = {record.uid: record for record in records}
         self._show(lines)
-        self.history.reset(lines)
+        self.history.clear()
         self.changed.emit(before | {record.index for record in lines.values()})
 
-    def put(self, records: Iterable[FoldRecord], merge: Any = None) -> None:
+    def put(self, records: Iterable[FoldRecord], text: str = "", merge: Hashable = None) -> None:
         """Add lines, or replace those of the same name; one step to undo.
 
         Parameters
         ----------
         records : iterable of FoldRecord
             The lines.
+        text : str
+            What is done, such as "snapping a line"; empty: found out.
         merge : hashable, optional
             Steps with the same value in quick succession count as one.
         """
         lines = {**self.records, **{record.uid: record for record in records}}
-        self._commit(lines, merge)
+        self._commit(lines, text, merge)
 
     def remove(self, uids: Iterable[str]) -> None:
         """Delete lines; one step to undo."""
         gone = set(uids)
         self._commit({uid: r for uid, r in self.records.items() if uid not in gone})
 
-    def undo(self) -> bool:
-        """Take back the last step; False if there is none."""
-        return self._travel(self.history.undo())
+    def apply(self, changes: Mapping[str, FoldRecord | None]) -> None:
+        """Give some lines another state, None for no line; no step to undo."""
+        lines = {**self.records}
+        for uid, record in changes.items():
+            if record is None:
+                lines.pop(uid, None)
+            else:
+                lines[uid] = record
+        touched = touched_slices(self.records, lines)
+        if touched:
+            self._show(lines)
+            self.changed.emit(touched)
 
-    def redo(self) -> bool:
-        """Repeat the step that was taken back last; False if there is none."""
-        return self._travel(self.history.redo())
-
-    def _travel(self, lines: Lines | None) -> bool:
-        if lines is None:
-            return False
-        touched = _touched(self.records, lines)
-        self._merge = (None, 0.0)
-        self._show(lines)
-        self.changed.emit(touched)
-        return True
-
-    def _commit(self, lines: Lines, merge: Any = None, *, show: bool = True) -> None:
-        touched = _touched(self.records, lines)
+    def _commit(
+        self, lines: Lines, text: str = "", merge: Hashable = None, *, show: bool = True
+    ) -> None:
+        changes = line_changes(self.records, lines)
+        touched = touched_slices(self.records, lines)
         if not touched:
             return
         if show:
             self._show(lines)
         else:
             self.records = lines
-        now = time.monotonic()
-        last, at = self._merge
-        if merge is not None and merge == last and now - at < _MERGE_SECONDS:
-            self.history.replace(lines)
-        else:
-            self.history.record(lines)
-        self._merge = (merge, now)
+        self.history.record(Step(text or description(changes), min(touched), changes, merge=merge))
         self.changed.emit(touched)
 
     def _show(self, lines: Lines) -> None:
@@ -216,7 +245,7 @@ class FoldLines(QObject):
         before, self.records = self.records, dict(lines)
         if self.layer is None or self.layer not in self.viewer.layers:
             if lines:
-                self.ensure_layer()
+                self.bring_layer()
             return
         gone = [i for i, uid in enumerate(self._order) if uid not in lines]
         with self._silence():
@@ -336,8 +365,8 @@ class FoldLines(QObject):
                 layer.remove(refused)
         self._order = order
         before = self.records
-        self._commit(lines, merge, show=False)
-        changed = bool(refused or reshape or _touched(before, lines))
+        self._commit(lines, merge=merge, show=False)
+        changed = bool(refused or reshape or touched_slices(before, lines))
         if repair or changed or len(names) != len(order):
             with self._silence():
                 for i, uid in reshape:
@@ -360,7 +389,7 @@ class FoldLines(QObject):
             source = old.source if old is not None else "drawn"
             return FoldRecord(new_uid(), index, vertices, max(0.5, width / 2), source=source)
         changes: dict[str, Any] = {}
-        if index != old.index or not _same_points(vertices, old.vertices):
+        if index != old.index or not same_points(vertices, old.vertices):
             changes = {"vertices": vertices, "index": index, "source": "drawn", "score": None}
             if old.half_widths is not None and len(vertices) != len(old.vertices):
                 changes["half_widths"] = None
@@ -369,31 +398,3 @@ class FoldLines(QObject):
         if changes and old.state == "accepted":
             changes["state"] = "open"
         return old.with_changes(**changes) if changes else old
-
-
-def resized(record: FoldRecord, half_width: float) -> dict[str, Any]:
-    """Return the changes that give a line another half width, widths along it in proportion."""
-    half_width = max(0.5, float(half_width))
-    changes: dict[str, Any] = {"half_width": half_width}
-    if record.half_widths is not None:
-        factor = half_width / record.half_width
-        changes["half_widths"] = tuple(w * factor for w in record.half_widths)
-    return changes
-
-
-def _same_points(first: Sequence[Any], second: Sequence[Any]) -> bool:
-    """Tell whether two lines have the same vertices; napari keeps them in single precision."""
-    return len(first) == len(second) and all(
-        abs(a[0] - b[0]) < 2e-3 and abs(a[1] - b[1]) < 2e-3
-        for a, b in zip(first, second, strict=True)
-    )
-
-
-def _touched(before: Mapping[str, FoldRecord], after: Mapping[str, FoldRecord]) -> set[Index]:
-    """Return the slices on which two states of the lines differ."""
-    touched: set[Index] = set()
-    for uid in before.keys() | after.keys():
-        old, new = before.get(uid), after.get(uid)
-        if old != new:
-            touched |= {record.index for record in (old, new) if record is not None}
-    return touched

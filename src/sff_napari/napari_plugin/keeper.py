@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,34 @@ from sff_napari.napari_plugin.workers import sentence
 from sff_napari.sessions import FoldRecord, Identity, Index, Sidecar, SliceRecord, session_places
 from sff_napari.sessions.lock import Holder, SessionLock
 
-_DELAY_MS = 600
+_DELAY_MS = 400
 _NUMBERS = tuple(f"-{number}" for number in range(2, 10))
 """Ends of the names of further sessions of the same stack."""
 
-Snapshot = tuple[list[FoldRecord], list[SliceRecord], set[Index], dict[str, Any]]
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is saved.
+
+    Parameters
+    ----------
+    folds : list of FoldRecord
+        All lines.
+    slices : list of SliceRecord
+        All results.
+    searched : set
+        Slices in which folds were looked for.
+    settings : dict
+        State of the form, and the slice that is shown.
+    needed : set of str
+        Folders of stored slices that an undo may need.
+    """
+
+    folds: list[FoldRecord]
+    slices: list[SliceRecord]
+    searched: set[Index]
+    settings: dict[str, Any]
+    needed: set[str] = field(default_factory=set)
 
 
 class Keeper(QObject):
@@ -32,15 +56,15 @@ class Keeper(QObject):
     Parameters
     ----------
     collect : callable
-        Returns lines, slice records, searched slices and form, in the main thread.
+        Returns what is to be saved; called in the main thread.
     """
 
     saved = Signal(str)
     failed = Signal(str)
-    kept = Signal(object, str)
-    """Slice, and the folder it was stored in."""
-    answered = Signal()
-    """The offer to continue is over."""
+    kept = Signal(str)
+    """The folder in which a slice was stored."""
+    answered = Signal(bool)
+    """The offer to continue is over; whether it was a copy of another's session."""
 
     def __init__(self, collect: Callable[[], Snapshot]) -> None:
         super().__init__()
@@ -55,7 +79,10 @@ class Keeper(QObject):
         self.rival: Holder | None = None
         """Who else is working on this stack."""
         self._lock: SessionLock | None = None
-        self._folders: dict[Index, SliceRecord] = {}
+        self._pending: dict[str, tuple[SliceRecord, dict[str, NDArray[Any]]]] = {}
+        """Results that are not on disk yet, by the folders they will have."""
+        self._written: set[str] = set()
+        """Folders of this run: they stay until it ends, an undo may need them."""
         self._closed = False
 
     # -- opening ----------------------------------------------------------------------
@@ -144,7 +171,6 @@ class Keeper(QObject):
         found, self.offered = self.offered, None
         if found is not None:
             self.sidecar = found
-            self._folders = {i: r for i, r in found.slices.items() if r.folder is not None}
         return found
 
     def start_anew(self) -> None:
@@ -153,7 +179,7 @@ class Keeper(QObject):
         found, self.offered = self.offered, None
         if found is None or self.sidecar is None:
             return
-        self.answered.emit()
+        self.answered.emit(copy)
         if copy:
             return
         try:
@@ -179,6 +205,17 @@ class Keeper(QObject):
         if not self._timer.isActive():
             self._timer.start()
 
+    def save_at_once(self) -> None:
+        """Save without waiting for more changes."""
+        if self.sidecar is not None and self.offered is not None:
+            self.start_anew()
+        self.save_now()
+
+    def save_soon(self) -> None:
+        """Save now what waits to be saved."""
+        if self._timer.isActive() or self._pending:
+            self.save_now()
+
     def save_now(self) -> None:
         """Hand the present state to the writing thread."""
         self._timer.stop()
@@ -189,73 +226,62 @@ class Keeper(QObject):
         self._writer.submit(self._write, sidecar, snapshot)
 
     def keep(self, record: SliceRecord, arrays: dict[str, NDArray[Any]]) -> None:
-        """Store an accepted slice at once."""
-        if self.sidecar is None or self._closed:
+        """Store a result at once, or as soon as the session's place is known.
+
+        Parameters
+        ----------
+        record : SliceRecord
+            With the name of its folder.
+        arrays : dict
+            See `Sidecar.keep`.
+        """
+        if record.folder is None or self._closed:
             return
-        if self.offered is not None:
-            self.start_anew()
-        self._timer.stop()
-        self._writer.submit(self._write, self.sidecar, self._collect(), record, dict(arrays))
+        self._pending[record.folder] = (record, dict(arrays))
+        self.save_at_once()
 
-    def forget(self, index: Index) -> None:
-        """Delete the stored arrays of a slice that was rejected."""
-        self._writer.submit(self._folders.pop, index, None)
-        self.schedule()
-
-    def read(self, index: Index, key: str) -> NDArray[Any] | None:
-        """Return an array of an accepted slice from disk, or None."""
+    def read(self, folder: str, key: str) -> NDArray[Any] | None:
+        """Return an array of a result from disk, or None."""
+        pending = self._pending.get(folder)
+        if pending is not None and key in pending[1]:
+            return pending[1][key]
         sidecar = self.sidecar
         if sidecar is None:
             return None
         try:
-            return sidecar.read(index, key)
+            return sidecar.read_folder(folder, key)
         except SffError as error:
             self.failed.emit(str(error))
             return None
 
-    def _write(
-        self,
-        sidecar: Sidecar,
-        snapshot: Snapshot,
-        record: SliceRecord | None = None,
-        arrays: dict[str, NDArray[Any]] | None = None,
-    ) -> None:
+    @property
+    def unsaved(self) -> int:
+        """How many results are not on disk yet."""
+        return len(self._pending)
+
+    def _write(self, sidecar: Sidecar, snapshot: Snapshot) -> None:
         """Write a snapshot; runs in the writing thread, which alone changes the sidecar."""
-        folds, slices, searched, settings = snapshot
         try:
-            sidecar.folds = folds
-            sidecar.searched = searched
-            sidecar.settings = settings
-            sidecar.slices = self._with_folders(slices)
-            if record is not None and arrays is not None:
-                stored = sidecar.keep(record, arrays)
-                self._folders[record.index] = stored
-                self.kept.emit(record.index, stored.folder or "")
-            else:
-                sidecar.save()
+            for folder, (record, arrays) in list(self._pending.items()):
+                if not sidecar.holds(folder):
+                    sidecar.store(record, arrays)
+                self._written.add(folder)
+                self._pending.pop(folder, None)
+                self.kept.emit(folder)
+            sidecar.folds = snapshot.folds
+            sidecar.searched = snapshot.searched
+            sidecar.settings = snapshot.settings
+            sidecar.slices = {
+                record.index: record
+                if sidecar.holds(record.folder)
+                else record.with_changes(folder=None)
+                for record in snapshot.slices
+            }
+            sidecar.save(snapshot.needed | self._written)
             self.saved.emit(f"Saved {datetime.now():%H:%M:%S} in {sidecar.path}")
         except Exception as error:  # the thread must live on, and the person must know
             with suppress(RuntimeError):
                 self.failed.emit(sentence(error))
-
-    def _with_folders(self, slices: list[SliceRecord]) -> dict[Index, SliceRecord]:
-        """Return what ``session.json`` says of each slice.
-
-        Where an accepted slice is on disk and a newer result is not accepted
-        yet, the accepted one stays named, marked stale.
-        """
-        out: dict[Index, SliceRecord] = {}
-        for record in slices:
-            old = self._folders.get(record.index)
-            if old is None or record.state == "rejected":
-                out[record.index] = record.with_changes(folder=None)
-            elif record.state == "accepted":
-                out[record.index] = record.with_changes(folder=old.folder)
-            else:
-                out[record.index] = old.with_changes(state="stale")
-        for index, old in self._folders.items():
-            out.setdefault(index, old)
-        return out
 
     def wait(self) -> None:
         """Wait until everything handed over so far is on disk."""
@@ -266,8 +292,7 @@ class Keeper(QObject):
         """Save what is left and end the writing thread."""
         if self._closed:
             return
-        if self._timer.isActive():
-            self.save_now()
+        self.save_soon()
         self._closed = True
         self._writer.shutdown(wait=True)
         if self._lock is not None:

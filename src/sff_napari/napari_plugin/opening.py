@@ -144,7 +144,8 @@ def take(controller: Controller, opened: Opened, places: list[Index], path: Path
         for record in (FoldRecord.of(fold, places[z]) for fold in folds)
         if (record.index, record.vertices) not in there
     ]
-    lines.put(new)
+    lines.put(new, "opening fold lines")
+    results: dict[Index, SliceResult | None] = {}
     for z, how in opened.restored.items():
         index = places[z]
         if index in controller.store or opened.read is None:
@@ -157,8 +158,9 @@ def take(controller: Controller, opened: Opened, places: list[Index], path: Path
             versions={"result": str(path), "status": str(how["status"])},
         )
         geometry = frozenset(r.geometry for r in used)
-        controller.store.put(SliceResult(record, lines=geometry, load=partial(opened.read, z)))
-    controller._results_changed(controller.index)
+        results[index] = SliceResult(record, lines=geometry, load=partial(opened.read, z))
+    controller.change_results(results, "opening a result")
+    controller.lines_changed.emit()
     return len(new)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class PatchedStack:
         self.shape = (*shape, channels) if channels else tuple(shape)
         self.dtype = np.dtype(dtype)
         self._look_up = look_up
-        self._base = base
+        self.base = base
         self._fill = fill
         self._inner = 3 if channels else 2
 
@@ -93,14 +94,60 @@ class PatchedStack:
         plane = self._look_up(index)
         if plane is not None:
             return np.asarray(plane[inner], dtype=self.dtype)
-        if self._base is not None:
-            return np.asarray(self._base[(*index, *inner)])
+        if self.base is not None:
+            return np.asarray(self.base[(*index, *inner)])
         empty = np.broadcast_to(np.asarray(self._fill, self.dtype), self.shape[-self._inner :])
         return np.array(empty[inner])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         whole = self[(slice(None),) * self.ndim]
         return whole if dtype is None else whole.astype(dtype)
+
+
+class PatchedLevel(PatchedStack):
+    """One level of a pyramid that shows other planes where slices have a result.
+
+    Parameters
+    ----------
+    level : array_like, (..., Y, X)
+        The level; coarser than the finest one on any axis.
+    finest : array_like, (..., Y, X)
+        The finest level.
+    dtype : numpy dtype
+        Data type of both.
+    look_up : callable
+        Gives the plane (Y, X) of a slice of the finest level, or None.
+    """
+
+    def __init__(self, level: Any, finest: Any, dtype: Any, look_up: LookUp) -> None:
+        super().__init__(tuple(int(n) for n in level.shape), dtype, self._coarse, base=level)
+        self._finest = finest
+        self._result = look_up
+
+    def _coarse(self, index: Index) -> NDArray[Any] | None:
+        """Return the mean of the slices that a plane of this level stands for, shrunk."""
+        planes: list[NDArray[Any]] = []
+        covered = self._covered(index)
+        results = [self._result(i) for i in covered]
+        if all(plane is None for plane in results):
+            return None
+        shape = (self.shape[-2], self.shape[-1])
+        for i, plane in zip(covered, results, strict=True):
+            whole = np.asarray(self._finest[i]) if plane is None else plane
+            planes.append(whole if whole.shape == shape else shrink(whole, shape))
+        if len(planes) == 1:
+            return planes[0]
+        mean = np.asarray(np.mean(planes, axis=0, dtype=np.float64))
+        return mean if self.dtype.kind == "f" else np.asarray(np.rint(mean))
+
+    def _covered(self, index: Index) -> list[Index]:
+        """Return the slices of the finest level that a plane of this level stands for."""
+        ranges = []
+        for place, coarse, fine in zip(index, self.shape, self._finest.shape, strict=False):
+            factor = max(1, round(fine / coarse))
+            first = min(place * factor, fine - 1)
+            ranges.append(range(first, min(first + factor, fine)))
+        return [tuple(i) for i in product(*ranges)]
 
 
 def shrink(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:

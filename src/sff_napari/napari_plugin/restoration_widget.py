@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
@@ -31,10 +33,12 @@ from sff_napari.napari_plugin.sections import (
     RestoreSection,
     Section,
     StackSection,
+    shortened,
     wrapped,
 )
 from sff_napari.napari_plugin.settings import initial_form, read_settings, watch_settings
 from sff_napari.napari_plugin.side_view import SideView
+from sff_napari.napari_plugin.wheel_guard import WheelGuard
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -93,25 +97,48 @@ class RestorationWidget(QWidget):
         self.restore.live.toggled.connect(self.live.set_on)
         self.restore.live.setChecked(bool(values["live_preview"]))
         self.stack.layer.activated.connect(self._on_layer_chosen)
+        self.stack.other.clicked.connect(self._on_other)
+        controller.source_changed.connect(self._show_source)
         self.stack.axis.activated.connect(self._on_axis_chosen)
-        events = napari_viewer.layers.events
-        events.inserted.connect(self._list_layers)
-        events.removed.connect(self._list_layers)
-        events.reordered.connect(self._list_layers)
-        napari_viewer.layers.selection.events.active.connect(self._on_active)
+        self._closed = False
+        self._connect()
         self._bind()
         self._settings = values
-        self._end_watching = watch_settings(self._on_settings)
-        self._closed = False
         self._list_layers()
         self._on_active()
         self._on_busy(False)
         # PyTorch is loaded once the panel is on screen, so that opening it is quick.
-        QTimer.singleShot(50, self._warm_up)
+        self._warming = QTimer(self)
+        self._warming.setSingleShot(True)
+        self._warming.timeout.connect(controller.warm_up)
+        self._warming.start(50)
+        WheelGuard(self)
 
-    def _warm_up(self) -> None:
-        if not self._closed:
-            self.controller.warm_up()
+    def _connect(self) -> None:
+        """Listen to the viewer, and stop listening however the panel ends."""
+        viewer = self.viewer
+        events = viewer.layers.events
+        connections: list[tuple[Any, Any]] = [
+            (events.inserted, self._list_layers),
+            (events.removed, self._list_layers),
+            (events.reordered, self._list_layers),
+            (viewer.layers.selection.events.active, self._on_active),
+            (events.inserted, self.line_tools.refresh),
+            (events.removed, self.line_tools.refresh),
+        ]
+        for emitter, callback in connections:
+            emitter.connect(callback)
+        undo: list[Callable[[], Any]] = [
+            partial(emitter.disconnect, callback) for emitter, callback in connections
+        ]
+        undo.append(watch_settings(self._on_settings))
+        undo.append(partial(unbind_keys, viewer))
+        self._end = end = self._ending(self.controller, self.live, undo)
+        # The window can be deleted without closing the panel first, such as by viewer.close().
+        self.destroyed.connect(lambda *_: end(True))
+        window = compat.qt_window(viewer)
+        if window is not None:
+            window.destroyed.connect(lambda *_: end(True))
 
     def _build(self) -> None:
         inside = QWidget()
@@ -180,6 +207,8 @@ class RestorationWidget(QWidget):
         ]
 
     def _list_layers(self, *_: Any) -> None:
+        if self._closed:
+            return
         images = self._images()
         box = self.stack.layer
         blocked = box.blockSignals(True)
@@ -187,32 +216,37 @@ class RestorationWidget(QWidget):
         for layer in images:
             box.addItem(layer.name, layer)
         source = self.controller.source
-        if source is not None and source.layer in images:
-            box.setCurrentIndex(images.index(source.layer))
+        box.setCurrentIndex(images.index(source.layer) if source and source.layer in images else -1)
         box.blockSignals(blocked)
         if source is None and images:
-            self._choose(images[-1])
+            active = self.viewer.layers.selection.active
+            self.controller.choose(active if active in images else images[-1])
         elif source is None:
             self.status.setText("Open a stack, or try File > Open Sample > Folded synthetic stack.")
+        self._on_active()
 
     def _on_active(self, *_: Any) -> None:
-        """Follow the layer that a person selects, unless something is running."""
+        """Offer to work on the layer that a person selects; the stack in work stays."""
+        if self._closed:
+            return
+        active, source = self.viewer.layers.selection.active, self.controller.source
+        other = active if source and active in self._images() and active != source.layer else None
+        self.stack.other.setVisible(other is not None)
+        if other is not None:
+            self.stack.other.setText(f"Work on '{shortened(other.name)}' instead")
+
+    def _on_other(self, *_: Any) -> None:
         active = self.viewer.layers.selection.active
-        if active in self._images() and not self.controller.is_busy:
-            self._choose(active)
+        if active in self._images():
+            self.controller.choose(active)
 
     def _on_layer_chosen(self, at: int) -> None:
-        self._choose(self.stack.layer.itemData(at))
+        self.controller.choose(self.stack.layer.itemData(at))
 
     def _on_axis_chosen(self, at: int) -> None:
         source = self.controller.source
         if source is not None:
             self.controller.choose(source.layer, at)
-            self._show_source()
-
-    def _choose(self, layer: Any) -> None:
-        self.controller.choose(layer)
-        self._show_source()
 
     def _show_source(self) -> None:
         source = self.controller.source
@@ -220,11 +254,13 @@ class RestorationWidget(QWidget):
         many = source is not None and source.ndim > 3
         axis.setVisible(many)
         self.stack.axis_label.setVisible(many)
+        layers = [box.itemData(i) for i in range(box.count())]
+        blocked = box.blockSignals(True)
+        box.setCurrentIndex(layers.index(source.layer) if source and source.layer in layers else -1)
+        box.blockSignals(blocked)
+        self._on_active()
         if source is None:
             return
-        blocked = box.blockSignals(True)
-        box.setCurrentIndex(box.findText(source.layer.name))
-        box.blockSignals(blocked)
         axis.clear()
         labels = list(getattr(source.layer, "axis_labels", ())) or [""] * source.ndim
         for i in range(source.ndim - 2):
@@ -232,8 +268,11 @@ class RestorationWidget(QWidget):
         axis.setCurrentIndex(source.axis)
         if source.ndim == 2:
             self.status.setText(
-                "A single image has no neighbours to be restored from: open a stack."
+                "This is a single image: folds can be found in it, but nothing can be restored "
+                "without neighbouring slices."
             )
+        else:
+            self.status.setText(f"Working on '{source.layer.name}'.")
 
     # -- the rest ------------------------------------------------------------------------------
 
@@ -270,20 +309,26 @@ class RestorationWidget(QWidget):
 
     def shut_down(self) -> None:
         """Stop jobs, save what is left and let go of the viewer."""
-        if self._closed:
-            return
-        self._closed = True
-        events = self.viewer.layers.events
-        for emitter, callback in (
-            (events.inserted, self._list_layers),
-            (events.removed, self._list_layers),
-            (events.reordered, self._list_layers),
-            (self.viewer.layers.selection.events.active, self._on_active),
-        ):
-            with suppress(ValueError, RuntimeError, TypeError):
-                emitter.disconnect(callback)
-        with suppress(KeyError, RuntimeError, AttributeError):
-            unbind_keys(self.viewer)
-        self._end_watching()
-        self.live.set_on(False)
-        self.controller.close()
+        if not self._closed:
+            self._closed = True
+            self._end(False)
+
+    @staticmethod
+    def _ending(
+        controller: Controller, live: LivePreview, undo: list[Callable[[], Any]]
+    ) -> Callable[[bool], None]:
+        """Return what ends the panel's work, without the widgets: Qt may have deleted them."""
+        over: list[bool] = []
+
+        def end(viewer_ends: bool) -> None:
+            if over:
+                return
+            over.append(True)
+            for each in undo:
+                with suppress(ValueError, RuntimeError, TypeError, KeyError, AttributeError):
+                    each()
+            with suppress(RuntimeError):
+                live.set_on(False)
+            controller.close(viewer_ends=viewer_ends)
+
+        return end

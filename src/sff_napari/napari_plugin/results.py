@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
 
 from sff_napari.napari_plugin.flow_view import arrows, colours_of
-from sff_napari.napari_plugin.patched import PatchedStack, shrink
+from sff_napari.napari_plugin.layer_queue import LayerQueue
+from sff_napari.napari_plugin.patched import PatchedLevel, PatchedStack
 from sff_napari.napari_plugin.store import ResultStore
 from sff_napari.sessions.records import Index
 
@@ -34,19 +34,20 @@ class ResultLayers:
         The stack; layers get its scale, translate, units and axis labels.
     store : ResultStore
         The results.
+    queue : LayerQueue
+        Adds and removes the layers.
     """
 
-    def __init__(self, viewer: Viewer, source: ImageSource, store: ResultStore) -> None:
+    def __init__(
+        self, viewer: Viewer, source: ImageSource, store: ResultStore, queue: LayerQueue
+    ) -> None:
+        self.queue = queue
+        self.is_shown = True
         self.viewer = viewer
         self.source = source
         self.store = store
         self.wanted: set[str] = {"synthesised", "flow"}
         self.layers: dict[str, Layer] = {}
-        # napari takes about 90 ms to add a layer: they come one by one.
-        self._missing = QTimer()
-        self._missing.setSingleShot(True)
-        self._missing.setInterval(20)
-        self._missing.timeout.connect(self._add_missing)
 
     def layer(self, name: str) -> Any | None:
         """Return a result layer that is in the viewer, or None."""
@@ -59,36 +60,50 @@ class ResultLayers:
             for layer in list(self.layers):
                 self._refresh(layer)
             return
-        if self.layer(RESTORED) is None:
-            self._add(RESTORED)
-        else:
-            self._refresh(RESTORED)
-        for name in EXTRA:
-            if name not in self.wanted:
+        for name in (RESTORED, *EXTRA):
+            if name != RESTORED and name not in self.wanted:
                 continue
             if self.layer(name) is None:
-                self._missing.start()
+                self._bring(name)
             elif name == "flow":
                 self._update_arrows()
             else:
                 self._refresh(name)
 
-    def _add_missing(self) -> None:
-        """Add one layer that is wanted, and the next one when napari had time for other things."""
-        missing = [name for name in EXTRA if name in self.wanted and self.layer(name) is None]
-        if missing and len(self.store) and self.source.is_current(self.viewer):
-            self._add(missing[0])
-        if len(missing) > 1:
-            self._missing.start()
+    @property
+    def is_missing(self) -> bool:
+        """Whether there are results but no layer `restored`, such as after it was deleted."""
+        return bool(len(self.store)) and self.layer(RESTORED) is None
+
+    def _bring(self, name: str) -> None:
+        """Add a layer soon, if it is still wanted then."""
+
+        def bring() -> None:
+            wanted = self.is_shown and len(self.store) and self.layer(name) is None
+            if name != RESTORED and name not in self.wanted:
+                return
+            if wanted and self.source.is_current(self.viewer):
+                self._add(name)
+
+        self.queue.later(bring, key=(id(self), "add", name))
+
+    def _take_away(self, name: str) -> None:
+        """Remove a layer soon."""
+        layer = self.layers.pop(name, None)
+
+        def remove() -> None:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+
+        if layer is not None:
+            self.queue.later(remove)
 
     def want(self, names: set[str]) -> None:
         """Choose which layers beside `restored` there are; the others are removed."""
         self.wanted = set(names)
         for name in EXTRA:
-            layer = self.layer(name)
-            if name not in names and layer is not None:
-                self.viewer.layers.remove(layer)
-                self.layers.pop(name)
+            if name not in names:
+                self._take_away(name)
         if len(self.store):
             self.update(())
 
@@ -96,12 +111,32 @@ class ResultLayers:
         """Return every result layer in the viewer."""
         return [layer for name in (RESTORED, *EXTRA) if (layer := self.layer(name)) is not None]
 
+    def attach(self) -> None:
+        """Bring the layers into the viewer."""
+        self.is_shown = True
+        self.update(())
+
     def detach(self) -> None:
         """Remove the layers from the viewer."""
-        self._missing.stop()
-        for layer in self.overlays():
-            self.viewer.layers.remove(layer)
-        self.layers.clear()
+        self.is_shown = False
+        for name in list(self.layers):
+            self._take_away(name)
+
+    def show(self, name: str = RESTORED) -> None:
+        """Make a layer visible that a person or a tool has hidden."""
+        layer = self.layer(name)
+        if layer is not None:
+            layer.visible = True
+
+    def renew(self) -> None:
+        """Show the slices that have no result from data that were exchanged."""
+        layer = self.layer(RESTORED)
+        if layer is None:
+            return
+        stacks = layer.data if layer.multiscale else [layer.data]
+        for stack, level in zip(stacks, self.source.levels, strict=True):
+            stack.base = level
+        self._refresh(RESTORED)
 
     def _refresh(self, name: str) -> None:
         layer = self.layer(name)
@@ -145,8 +180,8 @@ class ResultLayers:
 
         source = self.source
         levels = [
-            PatchedStack(level.shape, source.dtype, self._restored_at(i), base=level)
-            for i, level in enumerate(source.levels)
+            PatchedLevel(level, source.data, source.dtype, self.store.shown)
+            for level in source.levels
         ]
         return Image(
             levels if len(levels) > 1 else levels[0],
@@ -156,17 +191,6 @@ class ResultLayers:
             gamma=source.layer.gamma,
             **common,
         )
-
-    def _restored_at(self, level: int) -> Any:
-        shape = tuple(int(n) for n in self.source.levels[level].shape[-2:])
-
-        def look_up(index: Index) -> Any:
-            plane = self.store.shown(index)
-            if plane is None or level == 0:
-                return plane
-            return shrink(plane, (shape[0], shape[1]))
-
-        return look_up
 
     def _array(self, index: Index, key: str) -> Any:
         result = self.store.get(index)

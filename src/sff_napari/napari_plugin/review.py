@@ -88,7 +88,7 @@ class JudgeSection(Section):
         self.flicker.pressed.connect(flicker.press)
         self.flicker.released.connect(flicker.release)
         layout.addWidget(self.flicker)
-        layout.addLayout(self.grid([["side"]]))
+        layout.addLayout(self.grid([["side"], ["show_results"]]))
         self.side = QLabel(self)
         self.side.setToolTip("A cut through the stack across the fold: above before, below after.")
         self.side.hide()
@@ -119,6 +119,8 @@ class JudgeSection(Section):
     def refresh(self) -> None:
         """Show the scores of the slice that is shown."""
         controller = self.controller
+        layers = controller.layers
+        self.buttons["show_results"].setVisible(layers is not None and layers.is_missing)
         result = controller.store.get(controller.index) if controller.source else None
         scores = result.scores if result is not None else None
         self.flicker.setEnabled(result is not None)
@@ -181,6 +183,7 @@ class ReviewSection(Section):
             self.grid(
                 [
                     ["accept", "reject"],
+                    ["reopen", "discard"],
                     ["accept_line", "reject_line"],
                     ["previous", "next"],
                     ["open_lines", "open_result"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -15,6 +16,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QProgressBar,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -63,6 +65,20 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
+def shortened(text: str, most: int = 24) -> str:
+    """Return a text with its middle left out if it is long."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[: half - 1]}\u2026{text[-half:]}"
+
+
+def local_time(stamp: str) -> str:
+    """Return a time in ISO 8601 as a clock here shows it; what cannot be read stays as it is."""
+    try:
+        return f"{datetime.fromisoformat(stamp).astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:
+        return stamp
+
+
 def wrapped(text: str = "") -> QLabel:
     """Return a label that breaks its lines."""
     label = QLabel(text)
@@ -79,7 +95,9 @@ class StackSection(Section):
     def __init__(self, controller: Controller) -> None:
         super().__init__("Stack", controller)
         self.layer = QComboBox(self)
-        self.layer.setToolTip("The image layer to repair; follows the layer selected in napari.")
+        self.layer.setToolTip(
+            "The stack in work. It changes only here; what was done to another one comes back."
+        )
         self.layer.setMinimumContentsLength(8)
         self.layer.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -97,6 +115,13 @@ class StackSection(Section):
         self.axis_label = form.labelForField(self.axis)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
+        self.other = QPushButton(self)
+        self.other.setObjectName("sff_other")
+        self.other.setToolTip("Put the present stack away, all is kept, and work on this one.")
+        self.other.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.other.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.other.hide()
+        layout.addWidget(self.other)
         self.offer = QWidget(self)
         offer = QVBoxLayout(self.offer)
         offer.setContentsMargins(0, 0, 0, 0)
@@ -123,10 +148,13 @@ class StackSection(Section):
         """Offer to continue a session, or put the offer away."""
         self.offer.setVisible(session is not None)
         if session is not None:
-            kept = sum(record.folder is not None for record in session.slices.values())
-            when = session.saved.replace("T", " ").replace("+00:00", " UTC")
+            states = [record.state for record in session.slices.values()]
+            kept = sum(state in ("accepted", "stale") for state in states)
+            when = local_time(session.saved)
             lines = counted(len(session.folds), "line")
             slices = counted(kept, "accepted slice")
+            if "restored" in states:
+                slices += f", {states.count('restored')} undecided"
             keeper = self.controller.keeper
             rival = None if keeper is None or not keeper.offers_copy else keeper.rival
             self.go_on.setText("Continue" if rival is None else "Use a copy")
@@ -210,8 +238,7 @@ class LinesSection(Section):
         controller.lines_changed.connect(self.refresh)
         controller.index_changed.connect(self.refresh)
         controller.source_changed.connect(self.refresh)
-        controller.viewer.layers.events.inserted.connect(self.refresh)
-        controller.viewer.layers.events.removed.connect(self.refresh)
+        controller.results_changed.connect(self.refresh)
 
     def _on_width(self, value: float) -> None:
         self.controller.set_half_width(value / 2)
@@ -234,8 +261,14 @@ class LinesSection(Section):
                 blocked = self.width.blockSignals(True)
                 self.width.setValue(2 * chosen[0].half_width)
                 self.width.blockSignals(blocked)
-        self.buttons["undo"].setEnabled(lines is not None and lines.history.can_undo)
-        self.buttons["redo"].setEnabled(lines is not None and lines.history.can_redo)
+        history = None if lines is None else lines.history
+        for name, step in (
+            ("undo", None if history is None else history.next_undo),
+            ("redo", None if history is None else history.next_redo),
+        ):
+            self.buttons[name].setEnabled(step is not None)
+            tip = ACTIONS[name].tip if step is None else f"{ACTIONS[name].text}: {step.text}."
+            self.buttons[name].setToolTip(f"{tip} Key: {ACTIONS[name].key}")
         self.file_lines.setVisible(lines is not None and bool(self.controller.fold_files()))
 
 

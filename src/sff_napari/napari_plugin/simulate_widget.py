@@ -24,7 +24,7 @@ from sff_napari.errors import SffError
 from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.fold_layer import MARK
 from sff_napari.napari_plugin.notify import show_problem
-from sff_napari.napari_plugin.patched import PatchedStack, shrink
+from sff_napari.napari_plugin.patched import PatchedLevel
 from sff_napari.napari_plugin.results import MARK as RESULT_MARK
 from sff_napari.napari_plugin.sample import TRUTH
 from sff_napari.napari_plugin.sections import wrapped
@@ -258,16 +258,13 @@ class SimulateWidget(QWidget):
         self, source: ImageSource, index: tuple[int, ...], clean: NDArray[Any], image: NDArray[Any]
     ) -> None:
         earlier = source.layer.metadata.get(TRUTH, {})
-        levels = []
-        for level in source.levels:
-            plane = tuple(int(n) for n in level.shape[-2:])
 
-            def look_up(i: tuple[int, ...], shape: tuple[int, ...] = plane) -> Any:
-                if i != index:
-                    return None
-                return image if shape == image.shape else shrink(image, (shape[0], shape[1]))
+        def look_up(i: tuple[int, ...]) -> NDArray[Any] | None:
+            return image if i == index else None
 
-            levels.append(PatchedStack(level.shape, source.dtype, look_up, base=level))
+        levels = [
+            PatchedLevel(level, source.data, source.dtype, look_up) for level in source.levels
+        ]
         many = len(levels) > 1
         self.viewer.add_image(
             levels if many else levels[0],

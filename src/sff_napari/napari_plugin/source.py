@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import InputError
+from sff_napari.napari_plugin.native_arrays import as_core_input, as_native, dtype_of
 from sff_napari.sessions.records import Index
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class ImageSource:
     Parameters
     ----------
     layer : napari Image layer
-        NumPy, dask, zarr or multiscale; at least two axes; not RGB.
+        Any array that napari shows, or multiscale; at least two axes; not RGB.
     slice_axis : int, optional
         The axis that counts slices; the third from the end if not given.
 
@@ -39,16 +40,36 @@ class ImageSource:
         if layer.ndim < 2:
             raise InputError(f"The layer '{layer.name}' has one axis: an image needs two or more.")
         self.layer = layer
-        self.held = layer.data
-        self.levels: list[Any] = list(layer.data) if layer.multiscale else [layer.data]
-        self.data = self.levels[0]
-        self.shape = tuple(int(n) for n in self.data.shape)
-        self.dtype = np.dtype(self.data.dtype)
+        self._take_data()
         self.ndim = len(self.shape)
         last = self.ndim - 3
         self.axis = last if slice_axis is None else int(slice_axis)
         if self.ndim > 2 and not 0 <= self.axis <= last:
             raise InputError(f"Axis {slice_axis} cannot count slices: choose one of 0 to {last}.")
+
+    def _take_data(self) -> None:
+        layer = self.layer
+        self.held = layer.data
+        levels = list(layer.data) if layer.multiscale else [layer.data]
+        self.levels: list[Any] = [as_native(level) for level in levels]
+        self.data = self.levels[0]
+        self.shape = tuple(int(n) for n in self.data.shape)
+        self.dtype = dtype_of(self.data)
+
+    def renew(self) -> bool:
+        """Take over data that were exchanged in the layer.
+
+        Returns
+        -------
+        bool
+            False if they have another shape or data type: then nothing is taken over.
+        """
+        layer = self.layer
+        finest = layer.data[0] if layer.multiscale else layer.data
+        if tuple(finest.shape) != self.shape or dtype_of(finest) != self.dtype:
+            return False
+        self._take_data()
+        return True
 
     @property
     def plane(self) -> tuple[int, int]:
@@ -72,6 +93,10 @@ class ImageSource:
         return self.layer in viewer.layers and self.layer.data is self.held
 
     def read(self, index: Index) -> NDArray[Any]:
+        """Return one slice (Y, X) as the core takes it; see `read_stored`."""
+        return as_core_input(self.read_stored(index))
+
+    def read_stored(self, index: Index) -> NDArray[Any]:
         """Return one slice (Y, X); called from workers, so it touches the array alone.
 
         Raises

@@ -1,9 +1,9 @@
-"""Results of restoring slices, in memory as long as needed and on disk once accepted."""
+"""Results of restoring slices, in memory until they are on disk."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.evaluation.without_truth import NeighbourScores
-from sff_napari.sessions.records import Index, SliceRecord
+from sff_napari.sessions.records import FoldRecord, Index, SliceRecord
+from sff_napari.sessions.sidecar import ARRAYS
 
-Kept = Callable[[Index, str], NDArray[Any] | None]
+Kept = Callable[[str, str], NDArray[Any] | None]
 BUDGET = 2 * 1024**3
 """Bytes of intermediate results that are held in memory."""
 
@@ -57,11 +58,22 @@ class SliceResult:
     @property
     def state(self) -> str:
         """What became of the slice: ``"restored"``, ``"stale"``, ``"accepted"``, ``"rejected"``."""
-        return "stale" if self.stale and self.record.state != "rejected" else self.record.state
+        old = self.stale or self.record.outdated
+        return "stale" if old and self.record.state != "rejected" else self.record.state
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether it was made from lines, so that it can become stale."""
+        return bool(self.lines) or self.record.folder is not None or bool(self.arrays)
 
     def with_record(self, **changes: Any) -> SliceResult:
         """Return a copy whose record has some fields changed."""
         return replace(self, record=self.record.with_changes(**changes))
+
+
+def geometry_of(records: Iterable[FoldRecord]) -> frozenset[Any]:
+    """Return what a restoration depends on, whatever the order of the lines."""
+    return frozenset(record.geometry for record in records)
 
 
 class ResultStore:
@@ -70,14 +82,16 @@ class ResultStore:
     Parameters
     ----------
     kept : callable, optional
-        Reads an array of an accepted slice from disk.
+        Reads an array from disk by the name of the slice's folder in the session.
     budget : int
-        Bytes of arrays, other than ``restored`` slices not yet on disk, that stay in memory.
+        Bytes of arrays that stay in memory though they are on disk or can be made again.
     """
 
     def __init__(self, kept: Kept | None = None, budget: int = BUDGET) -> None:
-        self.kept: Kept = kept or (lambda index, key: None)
+        self.kept: Kept = kept or (lambda folder, key: None)
         self.budget = budget
+        self.stored: set[str] = set()
+        """Folders of results that are on disk."""
         self._results: dict[Index, SliceResult] = {}
         self._recent: OrderedDict[tuple[Index, str], NDArray[Any]] = OrderedDict()
 
@@ -119,7 +133,7 @@ class ResultStore:
             self._recent.move_to_end((index, key))
             return self._recent[index, key]
         if result.record.folder is not None:
-            array = self.kept(index, key)
+            array = self.kept(result.record.folder, key)
         elif result.load is not None:
             array = result.load(key)
         else:
@@ -137,26 +151,29 @@ class ResultStore:
             return None
         return self.array(index, "restored")
 
-    def _trim(self, newest: Index) -> None:
-        """Let intermediate arrays of older slices go when they exceed the budget."""
-        held = sum(_bytes(result, accepted_too=False) for result in self._results.values())
+    def let_go(self, folder: str) -> None:
+        """Take note that the arrays of a result are on disk, in the folder of this name."""
+        self.stored.add(folder)
+        self._trim(None)
+
+    def _trim(self, newest: Index | None) -> None:
+        """Let arrays of older slices go when they exceed the budget."""
+        held = sum(self._spare(result) for result in self._results.values())
         for index in list(self._results):
             if held <= self.budget:
                 return
             if index == newest:
                 continue
             result = self._results[index]
-            stays = () if result.record.folder else ("restored", "synthesised")
-            lean = {key: array for key, array in result.arrays.items() if key in stays}
+            held -= self._spare(result)
+            lean = {k: a for k, a in result.arrays.items() if k in self._needed(result)}
             self._results[index] = replace(result, arrays=lean)
-            held -= _bytes(result, accepted_too=False) - _bytes(
-                self._results[index], accepted_too=False
-            )
 
+    def _needed(self, result: SliceResult) -> tuple[str, ...]:
+        """Return which arrays exist nowhere else."""
+        return () if result.record.folder in self.stored else ARRAYS
 
-def _bytes(result: SliceResult, *, accepted_too: bool) -> int:
-    return sum(
-        np.asarray(array).nbytes
-        for key, array in result.arrays.items()
-        if accepted_too or key != "restored" or result.record.folder
-    )
+    def _spare(self, result: SliceResult) -> int:
+        """Return the bytes of arrays that can be let go."""
+        needed = self._needed(result)
+        return sum(np.asarray(a).nbytes for key, a in result.arrays.items() if key not in needed)

@@ -2,7 +2,7 @@
 
 from sff_napari.sessions.neighbours import Neighbours, choose_neighbours, clean_pairs
 from sff_napari.sessions.records import FoldRecord, Index, SliceRecord, new_uid
-from sff_napari.sessions.sidecar import Identity, Sidecar, identify, session_places
+from sff_napari.sessions.sidecar import Identity, Sidecar, folder_name, identify, session_places
 
 __all__ = [
     "FoldRecord",
@@ -13,6 +13,7 @@ __all__ = [
     "SliceRecord",
     "choose_neighbours",
     "clean_pairs",
+    "folder_name",
     "identify",
     "new_uid",
     "session_places",

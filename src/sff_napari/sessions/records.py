@@ -151,7 +151,7 @@ class SliceRecord:
     state : str
         ``"restored"``, ``"stale"``, ``"accepted"`` or ``"rejected"``.
     folder : str, optional
-        Name of the folder, within the session, that holds the accepted arrays.
+        Name of the folder, within the session, that holds the arrays.
     parameters : dict
         Keyword arguments of the restoration, plain JSON types.
     lines : sequence of dict
@@ -164,6 +164,8 @@ class SliceRecord:
         Versions of the packages that made the result, and the weights' hash.
     time : str
         When it was made, ISO 8601 in UTC.
+    outdated : bool
+        Whether the stack's data were exchanged since.
     """
 
     index: Index
@@ -175,6 +177,7 @@ class SliceRecord:
     scores: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
     time: str = ""
+    outdated: bool = False
 
     def with_changes(self, **changes: Any) -> SliceRecord:
         """Return a copy with some fields changed."""
@@ -192,6 +195,7 @@ class SliceRecord:
             "scores": self.scores,
             "versions": self.versions,
             "time": self.time,
+            "outdated": self.outdated,
         }
 
     @classmethod
@@ -217,6 +221,7 @@ class SliceRecord:
                 dict(record.get("scores") or {}),
                 dict(record.get("versions") or {}),
                 str(record.get("time", "")),
+                bool(record.get("outdated", False)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StackError(f"A slice in the saved session cannot be read: {error}.") from error

@@ -1,9 +1,10 @@
 """The folder beside a stack that keeps a person's work through crashes.
 
-Layout: ``session.json`` and one folder for each accepted slice.  A slice's
-folder is complete before ``session.json`` names it, both are put in place by
-one rename, and what is no longer named is deleted last.  So a kill at any
-moment leaves the state before or after a step, never something in between.
+Layout: ``session.json`` and one folder for each restored slice, decided or
+not.  A slice's folder is complete before ``session.json`` names it, both are
+put in place by one rename, and what is no longer named is deleted last.  So a
+kill at any moment leaves the state before or after a step, never something in
+between.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -32,7 +33,7 @@ FORMAT = "sff-napari-session"
 VERSION = 1
 SUFFIX = ".sff-session"
 ARRAYS = ("restored", "synthesised", "flow")
-"""What is kept of an accepted slice."""
+"""What is kept of a restored slice."""
 
 
 @dataclass(frozen=True)
@@ -147,31 +148,39 @@ class Sidecar:
             "settings": self.settings,
         }
 
-    def save(self) -> None:
+    def save(self, keep: Collection[str] = ()) -> None:
         """Write ``session.json``, then delete slice folders that it no longer names.
+
+        Parameters
+        ----------
+        keep : collection of str
+            Further folders that stay, such as those an undo would need.
 
         Raises
         ------
         StackError
             If it cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StackError(f"The session folder {self.path} cannot be made: {error}.") from error
+        self._make_folder()
         write_json(self.file, self.to_dict())
-        named = {record.folder for record in self.slices.values()}
+        named = {record.folder for record in self.slices.values()} | set(keep)
         for folder in self.path.glob("slice-*"):
             if folder.name not in named:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def _make_folder(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StackError(f"The session folder {self.path} cannot be made: {error}.") from error
+
     def keep(self, record: SliceRecord, arrays: Mapping[str, NDArray[Any]]) -> SliceRecord:
-        """Store an accepted slice and save the session.
+        """Store a restored slice and save the session.
 
         Parameters
         ----------
         record : SliceRecord
-            Without a folder; it is chosen here.
+            Its folder is chosen here if it names none.
         arrays : mapping
             ``restored`` (Y, X), ``synthesised`` (Y, X) in [0, 1] and ``flow`` (2, Y, X).
 
@@ -185,13 +194,26 @@ class Sidecar:
         StackError
             If it cannot be written.
         """
+        record = self.store(record, arrays)
+        self.slices[record.index] = record
+        self.save()
+        return record
+
+    def store(self, record: SliceRecord, arrays: Mapping[str, NDArray[Any]]) -> SliceRecord:
+        """Write the folder of a restored slice, complete or not at all; see `keep`.
+
+        ``session.json`` does not name it yet.
+
+        Raises
+        ------
+        StackError
+            If it cannot be written.
+        """
         import tifffile
 
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StackError(f"The session folder {self.path} cannot be made: {error}.") from error
-        name = "slice-" + "-".join(f"{i:04d}" for i in record.index) + f"-{uuid.uuid4().hex[:6]}"
+        self._make_folder()
+        name = record.folder or folder_name(record.index)
+        record = record.with_changes(folder=name)
         with atomic_folder(self.path / name) as folder:
             for key in ARRAYS:
                 if key not in arrays:
@@ -204,14 +226,26 @@ class Sidecar:
                     compressionargs={"level": 1},
                     photometric="minisblack",
                 )
-            record = record.with_changes(folder=name)
             (folder / "record.json").write_text(json.dumps(record.to_dict(), indent=1))
-        self.slices[record.index] = record
-        self.save()
         return record
 
+    def holds(self, folder: str | None) -> bool:
+        """Tell whether the folder of a restored slice is on disk."""
+        return folder is not None and (self.path / folder / "record.json").exists()
+
     def read(self, index: Index, key: str) -> NDArray[Any] | None:
-        """Return one array of an accepted slice, or None if it was not kept.
+        """Return one array of a restored slice, or None if it was not kept.
+
+        Raises
+        ------
+        StackError
+            If the file is damaged.
+        """
+        record = self.slices.get(index)
+        return None if record is None else self.read_folder(record.folder, key)
+
+    def read_folder(self, folder: str | None, key: str) -> NDArray[Any] | None:
+        """Return one array of a restored slice by the name of its folder; see `read`.
 
         Raises
         ------
@@ -220,10 +254,9 @@ class Sidecar:
         """
         import tifffile
 
-        record = self.slices.get(index)
-        if record is None or record.folder is None:
+        if folder is None:
             return None
-        path = self.path / record.folder / f"{key}.tif"
+        path = self.path / folder / f"{key}.tif"
         if not path.exists():
             return None
         try:
@@ -309,6 +342,11 @@ class Sidecar:
             self.path.rename(target)
             return target
         raise StackError(f"The old session {self.path} cannot be set aside: rename it by hand.")
+
+
+def folder_name(index: Index) -> str:
+    """Return a new name for the folder of a restored slice within its session."""
+    return "slice-" + "-".join(f"{i:04d}" for i in index) + f"-{uuid.uuid4().hex[:6]}"
 
 
 def _linked(source: str, target: str) -> None:

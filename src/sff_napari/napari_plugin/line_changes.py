@@ -1,0 +1,60 @@
+"""How two states of the fold lines differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sff_napari.sessions.records import FoldRecord, Index
+
+Lines = dict[str, FoldRecord]
+"""Fold lines by their names."""
+
+
+def line_changes(
+    before: Mapping[str, FoldRecord], after: Mapping[str, FoldRecord]
+) -> dict[str, tuple[FoldRecord | None, FoldRecord | None]]:
+    """Return the lines that differ between two states, each before and after."""
+    return {
+        uid: (before.get(uid), after.get(uid))
+        for uid in before.keys() | after.keys()
+        if before.get(uid) != after.get(uid)
+    }
+
+
+def resized(record: FoldRecord, half_width: float) -> dict[str, Any]:
+    """Return the changes that give a line another half width, widths along it in proportion."""
+    half_width = max(0.5, float(half_width))
+    changes: dict[str, Any] = {"half_width": half_width}
+    if record.half_widths is not None:
+        factor = half_width / record.half_width
+        changes["half_widths"] = tuple(w * factor for w in record.half_widths)
+    return changes
+
+
+def description(changes: Mapping[str, tuple[FoldRecord | None, FoldRecord | None]]) -> str:
+    """Return what was done to lines, e.g. ``"drawing a line"``."""
+    verbs = {
+        "drawing" if before is None else "deleting" if after is None else "changing"
+        for before, after in changes.values()
+    }
+    verb = verbs.pop() if len(verbs) == 1 else "changing"
+    return f"{verb} {'a line' if len(changes) == 1 else f'{len(changes)} lines'}"
+
+
+def same_points(first: Sequence[Any], second: Sequence[Any]) -> bool:
+    """Tell whether two lines have the same vertices; napari keeps them in single precision."""
+    return len(first) == len(second) and all(
+        abs(a[0] - b[0]) < 2e-3 and abs(a[1] - b[1]) < 2e-3
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def touched_slices(before: Mapping[str, FoldRecord], after: Mapping[str, FoldRecord]) -> set[Index]:
+    """Return the slices on which two states of the lines differ."""
+    touched: set[Index] = set()
+    for uid in before.keys() | after.keys():
+        old, new = before.get(uid), after.get(uid)
+        if old != new:
+            touched |= {record.index for record in (old, new) if record is not None}
+    return touched
