@@ -56,7 +56,7 @@ class SideView(QObject):
     """Shows the cut in a label, as asked for by the controller."""
 
     def __init__(self, controller: Controller, label: QLabel) -> None:
-        super().__init__()
+        super().__init__(label)  # so that it ends with the label
         self.controller = controller
         self.label = label
         self.picture: NDArray[np.uint8] | None = None
