@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
@@ -177,7 +178,8 @@ class Controller(
         if self._closed:
             return
         self._closed = True
-        self._settled.stop()
+        with suppress(RuntimeError):  # the application may be ending
+            self._settled.stop()
         self.viewer.dims.events.point.disconnect(self._on_dims)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         for job in list(self._jobs):

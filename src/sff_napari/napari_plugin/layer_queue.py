@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 
 from qtpy.QtCore import QObject, QTimer
 
@@ -45,8 +46,9 @@ class LayerQueue(QObject):
         if key is not None and any(known == key for known, _ in self._waiting):
             return
         self._waiting.append((key, change))
-        if not self._timer.isActive() and not self._running:
-            self._timer.start()
+        with suppress(RuntimeError):
+            if not self._timer.isActive() and not self._running:
+                self._timer.start()
 
     def run_all(self) -> None:
         """Make all waiting changes now, such as before the panel closes."""
@@ -56,7 +58,8 @@ class LayerQueue(QObject):
     def clear(self) -> None:
         """Forget all waiting changes."""
         self._waiting.clear()
-        self._timer.stop()
+        with suppress(RuntimeError):  # the application may be ending
+            self._timer.stop()
 
     def _run_one(self) -> None:
         if not self._waiting or self._running:

@@ -101,6 +101,9 @@ class RestorationWidget(QWidget):
         controller.source_changed.connect(self._show_source)
         self.stack.axis.activated.connect(self._on_axis_chosen)
         self._closed = False
+        self._relist = QTimer(self)
+        self._relist.setSingleShot(True)
+        self._relist.timeout.connect(self._list_layers)
         self._connect()
         self._bind()
         self._settings = values
@@ -218,9 +221,10 @@ class RestorationWidget(QWidget):
         source = self.controller.source
         box.setCurrentIndex(images.index(source.layer) if source and source.layer in images else -1)
         box.blockSignals(blocked)
-        if source is None and images:
+        grey = [layer for layer in images if not layer.rgb]
+        if source is None and grey:
             active = self.viewer.layers.selection.active
-            self.controller.choose(active if active in images else images[-1])
+            self.controller.choose(active if active in grey else grey[-1])
         elif source is None:
             self.status.setText("Open a stack, or try File > Open Sample > Folded synthetic stack.")
         self._on_active()
@@ -260,6 +264,8 @@ class RestorationWidget(QWidget):
         box.blockSignals(blocked)
         self._on_active()
         if source is None:
+            # The stack in work was removed: another one takes its place, if there is one.
+            self._relist.start(0)
             return
         axis.clear()
         labels = list(getattr(source.layer, "axis_labels", ())) or [""] * source.ndim
