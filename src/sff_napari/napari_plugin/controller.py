@@ -52,6 +52,7 @@ class Controller(
     busy = Signal(bool)
     progressed = Signal(float, str)
     offered = Signal(object)
+    scale_known = Signal()
     machine_known = Signal(object)
     side_view = Signal()
     export_wanted = Signal()

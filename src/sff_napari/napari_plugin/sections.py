@@ -122,6 +122,19 @@ class StackSection(Section):
         self.other.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.other.hide()
         layout.addWidget(self.other)
+        self.scale = QPushButton(self)
+        self.scale.setObjectName("sff_scale")
+        self.scale.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.scale.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.scale.setToolTip(
+            "The layer has no scale, but its file says one: use it for the layers and views. "
+            "An export has it in any case."
+        )
+        self.scale.clicked.connect(lambda *_: controller.take_file_scale())
+        self.scale.hide()
+        layout.addWidget(self.scale)
+        controller.scale_known.connect(self.show_scale)
+        controller.source_changed.connect(self.show_scale)
         self.offer = QWidget(self)
         offer = QVBoxLayout(self.offer)
         offer.setContentsMargins(0, 0, 0, 0)
@@ -143,6 +156,14 @@ class StackSection(Section):
         self.anew.clicked.connect(lambda *_: controller.start_anew())
         controller.offered.connect(self.show_offer)
         controller.machine_known.connect(self.show_machine)
+
+    def show_scale(self) -> None:
+        """Offer the voxel size of the file where the layer has none."""
+        source = self.controller.source
+        size = None if source is None or source.layer_voxel_size else source.file_voxel_size
+        self.scale.setVisible(size is not None)
+        if size is not None:
+            self.scale.setText(f"Use the file's scale: {' x '.join(f'{s:g}' for s in size)} nm")
 
     def show_offer(self, session: Sidecar | None) -> None:
         """Offer to continue a session, or put the offer away."""

@@ -40,6 +40,8 @@ class ImageSource:
         if layer.ndim < 2:
             raise InputError(f"The layer '{layer.name}' has one axis: an image needs two or more.")
         self.layer = layer
+        self.file_voxel_size: tuple[float, float, float] | None = None
+        """Size (z, y, x) of a voxel in nm as the file says it, where the layer does not."""
         self._take_data()
         self.ndim = len(self.shape)
         last = self.ndim - 3
@@ -177,8 +179,26 @@ class ImageSource:
                 kwargs[name] = tuple(value)
         return kwargs
 
+    def take_file_scale(self) -> bool:
+        """Give the layer the scale and units that its file says; False if it says none."""
+        size = self.file_voxel_size
+        if size is None or self.ndim < 3:
+            return False
+        scale = [float(s) for s in self.layer.scale]
+        units = [str(unit) for unit in self.layer.units]
+        for axis, value in zip((self.axis, self.ndim - 2, self.ndim - 1), size, strict=True):
+            scale[axis], units[axis] = value, "nm"
+        self.layer.units = tuple(units)
+        self.layer.scale = scale
+        return True
+
     @property
     def voxel_size(self) -> tuple[float, float, float] | None:
+        """Size (z, y, x) of a voxel in nm: of the layer if its units are lengths, or the file's."""
+        return self.layer_voxel_size or self.file_voxel_size
+
+    @property
+    def layer_voxel_size(self) -> tuple[float, float, float] | None:
         """Size (z, y, x) of a voxel in nm, if the layer's units are lengths."""
         units = getattr(self.layer, "units", None)
         factors = {"nanometer": 1.0, "micrometer": 1e3, "millimeter": 1e6, "angstrom": 0.1}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sff_napari.errors import SffError
 from sff_napari.napari_plugin.source import ImageSource
 from sff_napari.napari_plugin.stack_in_work import StackInWork
+from sff_napari.napari_plugin.stack_reader import voxel_size_in_file
 from sff_napari.napari_plugin.workspace import Workspace
 from sff_napari.sessions import Identity, Index, Sidecar, identify
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sff_napari.napari_plugin.layer_queue import LayerQueue
     from sff_napari.napari_plugin.state import FormState
     from sff_napari.napari_plugin.workers import Channel
+    from sff_napari.stacks import VoxelSize
 
 
 class StackSwitching(StackInWork):
@@ -41,6 +43,7 @@ class StackSwitching(StackInWork):
     index_changed: Any
     results_changed: Any
     offered: Any
+    scale_known: Any
     saved: Any
     status: Any
     cancel: Any
@@ -167,6 +170,17 @@ class StackSwitching(StackInWork):
             self.layer_queue.later(self.work.layers.show)
             self.layer_queue.later(self.results_changed.emit)
 
+    def take_file_scale(self) -> None:
+        """Use the voxel size that the stack's file says, for its layer and those made from it."""
+        work = self.work
+        if work is None or not work.source.take_file_scale():
+            return
+        # Layers made before have the old scale: they are made anew.
+        work.detach()
+        work.attach()
+        self.layer_queue.later(lambda: self.go_to(self.index))
+        self.scale_known.emit()
+
     # -- data that another program exchanges -------------------------------------------
 
     def _on_data(self, event: Any) -> None:
@@ -218,16 +232,19 @@ class StackSwitching(StackInWork):
         source, keeper = work.source, work.keeper
         first: Index = (0,) * (source.ndim - 2)
 
-        def look(channel: Channel) -> Identity:
-            return identify(source.shape, source.dtype, source.read_stored(first))
+        def look(channel: Channel) -> tuple[Identity, VoxelSize | None]:
+            identity = identify(source.shape, source.dtype, source.read_stored(first))
+            return identity, voxel_size_in_file(source.path, source.shape)
 
-        def found(identity: Identity) -> None:
+        def found(seen: tuple[Identity, VoxelSize | None]) -> None:
+            identity, source.file_voxel_size = seen
             offer = keeper.open(source.layer.name, identity, source.path, self.session_folder)
             if offer is None and (work.lines.records or len(work.store)):
                 keeper.schedule()
             if self.work is not work:
                 return
             self.offered.emit(offer)
+            self.scale_known.emit()
             self._say_place(work)
             if keeper.rival is not None and offer is None:
                 who = str(keeper.rival)
