@@ -238,6 +238,24 @@ def test_the_wheel_changes_the_width(panel, draw):
     assert not plain.handled
 
 
+def test_a_result_that_comes_while_a_line_is_drawn_is_kept(panel, draw, give_result, until):
+    c = panel.controller
+    draw(c, LINE)
+    layer = c.lines.layer
+    layer.mode = "add_polyline"
+    # A person has clicked twice: napari adds a shape before it is finished.
+    layer._is_creating = True
+    with c.lines._silence():
+        layer.add([np.array([[DAMAGED, 5.0, 5.0], [DAMAGED, 9.0, 9.0]])], shape_type="path")
+    give_result(c)
+    assert c.state_of((DAMAGED,)) == "restored"
+    c.keeper.wait()
+    assert c.keeper.sidecar.read((DAMAGED,), "restored").max() == 77
+    layer._is_creating = False
+    layer.remove([1])
+    assert list(layer.features["state"]) == ["restored"]
+
+
 def test_moving_the_slider_compiles_no_shader_and_draws_no_empty_outline(panel, draw, settle):
     c = panel.controller
     draw(c, [(5.0, 60.0), (220.0, 50.0)])

@@ -55,8 +55,8 @@ class Deciding(StackInWork):
 
     def take_result(self, result: SliceResult, text: str) -> None:
         """Put a result in the place of what there was; it is stored at once; one step to undo."""
-        self.change_results({result.index: result}, text)
         self._keep_arrays(result)
+        self.change_results({result.index: result}, text)
 
     def _keep_arrays(self, result: SliceResult) -> None:
         if self.keeper is not None and result.record.folder is not None:
@@ -80,12 +80,14 @@ class Deciding(StackInWork):
                 self.store.drop(index)
             else:
                 self.store.put(self._with_staleness(result))
+        # First it is safe, then it is shown.
+        if self.keeper is not None:
+            self.keeper.save_at_once()
+        for index in after:
             if self.layers is not None:
                 self.layers.update(index)
         self._show_states()
         self.results_changed.emit()
-        if self.keeper is not None:
-            self.keeper.save_at_once()
 
     def _with_staleness(self, result: SliceResult) -> SliceResult:
         """Return a result that knows whether its lines are still those it was made with."""

@@ -21,9 +21,8 @@ from sff_napari.napari_plugin.layer_queue import LayerQueue
 from sff_napari.napari_plugin.line_changes import (
     Lines,
     description,
+    edited,
     line_changes,
-    resized,
-    same_points,
     touched_slices,
 )
 from sff_napari.napari_plugin.shapes_view import COLOURS, FEATURES, features_of, rgba
@@ -309,6 +308,8 @@ class FoldLines(QObject):
         layer = self.layer
         if layer is None or layer not in self.viewer.layers:
             return
+        if compat.is_drawing(layer) or layer.nshapes != len(self._order):
+            return  # a line is being drawn: its end shows them
         shown = list(layer.features["state"])
         colours = {}
         for i, uid in enumerate(self._order):
@@ -372,6 +373,7 @@ class FoldLines(QObject):
                 for i, uid in reshape:
                     compat.set_vertices(layer, i, self._points(lines[uid]))
                 self._write_features()
+        self.show_states(self._display)
 
     def _read_shape(
         self, points: NDArray[np.floating], name: str, width: float, lines: Lines
@@ -388,13 +390,4 @@ class FoldLines(QObject):
                 vertices = thin_path(vertices)
             source = old.source if old is not None else "drawn"
             return FoldRecord(new_uid(), index, vertices, max(0.5, width / 2), source=source)
-        changes: dict[str, Any] = {}
-        if index != old.index or not same_points(vertices, old.vertices):
-            changes = {"vertices": vertices, "index": index, "source": "drawn", "score": None}
-            if old.half_widths is not None and len(vertices) != len(old.vertices):
-                changes["half_widths"] = None
-        if abs(width / 2 - old.half_width) > 1e-3:
-            changes |= resized(old, width / 2)
-        if changes and old.state == "accepted":
-            changes["state"] = "open"
-        return old.with_changes(**changes) if changes else old
+        return edited(old, index, vertices, width / 2)

@@ -226,7 +226,7 @@ class Keeper(QObject):
         self._writer.submit(self._write, sidecar, snapshot)
 
     def keep(self, record: SliceRecord, arrays: dict[str, NDArray[Any]]) -> None:
-        """Store a result at once, or as soon as the session's place is known.
+        """Take the arrays of a result; they are stored with the next save.
 
         Parameters
         ----------
@@ -238,7 +238,6 @@ class Keeper(QObject):
         if record.folder is None or self._closed:
             return
         self._pending[record.folder] = (record, dict(arrays))
-        self.save_at_once()
 
     def read(self, folder: str, key: str) -> NDArray[Any] | None:
         """Return an array of a result from disk, or None."""

@@ -58,3 +58,19 @@ def touched_slices(before: Mapping[str, FoldRecord], after: Mapping[str, FoldRec
         if old != new:
             touched |= {record.index for record in (old, new) if record is not None}
     return touched
+
+
+def edited(
+    old: FoldRecord, index: Index, vertices: tuple[tuple[float, float], ...], half_width: float
+) -> FoldRecord:
+    """Return a line after a person moved it or changed its width; the same one if it is alike."""
+    changes: dict[str, Any] = {}
+    if index != old.index or not same_points(vertices, old.vertices):
+        changes = {"vertices": vertices, "index": index, "source": "drawn", "score": None}
+        if old.half_widths is not None and len(vertices) != len(old.vertices):
+            changes["half_widths"] = None
+    if abs(half_width - old.half_width) > 1e-3:
+        changes |= resized(old, half_width)
+    if changes and old.state == "accepted":
+        changes["state"] = "open"
+    return old.with_changes(**changes) if changes else old

@@ -172,13 +172,14 @@ class StackSwitching(StackInWork):
 
     def take_file_scale(self) -> None:
         """Use the voxel size that the stack's file says, for its layer and those made from it."""
-        work = self.work
+        work, index = self.work, self.index
         if work is None or not work.source.take_file_scale():
             return
         # Layers made before have the old scale: they are made anew.
         work.detach()
         work.attach()
-        self.layer_queue.later(lambda: self.go_to(self.index))
+        self.layer_queue.later(self.viewer.reset_view)
+        self.layer_queue.later(lambda: self.go_to(index))
         self.scale_known.emit()
 
     # -- data that another program exchanges -------------------------------------------
