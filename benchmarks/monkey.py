@@ -70,14 +70,23 @@ def make_stacks(folder: Path) -> list[Path]:
     return paths
 
 
-def on_disk(path: Path) -> dict[str, Any]:
-    """Return the results and lines that the session of a stack holds, complete ones only."""
+def on_disk(path: Path, place: Path | None = None) -> dict[str, Any]:
+    """Return the results and lines that the session of a stack holds, complete ones only.
+
+    A stack that is open twice has two sessions: the first one that holds something counts.
+    """
     from sff_napari.sessions import Sidecar
 
-    place = path.with_name(f"{path.name}.sff-session")
-    if not (place / "session.json").exists():
+    first = path.with_name(f"{path.name}.sff-session")
+    numbered = [first, *(Path(f"{first}-{number}") for number in range(2, 10))]
+    for place in [place] if place is not None else numbered:
+        if not (place / "session.json").exists():
+            continue
+        session = Sidecar.load(place)
+        if session.folds or session.slices or session.searched:
+            break
+    else:
         return {"results": {}, "lines": []}
-    session = Sidecar.load(place)
     results = {}
     for index, record in session.slices.items():
         if record.folder is None:
@@ -198,9 +207,7 @@ class Monkey:
                 continue
             work.keeper.save_soon()
             work.keeper.wait()
-            if work.keeper.place.name != f"{Path(path).name}.sff-session":
-                continue
-            disk = on_disk(Path(path))
+            disk = on_disk(Path(path), work.keeper.place)
             memory = self.ledger()[str(path)]
             if disk != memory:
                 self.fault(f"{Path(path).name}: disk {disk} but memory {memory}")
