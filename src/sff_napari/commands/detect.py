@@ -71,7 +71,7 @@ def command(
     """
     from sff_napari.devices import choose_device
     from sff_napari.errors import InputError
-    from sff_napari.stacks import open_stack, stack_identity
+    from sff_napari.stacks import open_stack
     from sff_napari.stacks.folds_file import as_document
     from sff_napari.volumes.detecting import detect_volume
     from sff_napari.volumes.searching import Search
@@ -91,15 +91,16 @@ def command(
             pool=_pool(workers, scheduler, held),
             progress=progress,
         )
-        identity = stack_identity(opened)
     if len(found.empty) == len(chosen):
         raise InputError(next(iter(found.empty.values())))
+    for note in found.notes:
+        click.echo(note, err=True)
     for z, why in sorted(found.empty.items()):
         click.echo(f"Slice {z} was passed over: {why}", err=True)
     for _, why in sorted(found.failed.items()):
         click.echo(f"Not searched: {why}", err=True)
     if as_json:
-        echo_json(as_document(found.folds, identity, found.about))
+        echo_json(as_document(found.folds, found.identity, found.about))
     else:
         _tell(found, chosen, out)
     if found.failed:

@@ -128,6 +128,7 @@ def command(
     from sff_napari.devices import choose_device
     from sff_napari.errors import Cancelled, InputError
     from sff_napari.stacks import check_output, open_stack, read_folds
+    from sff_napari.stacks.folds_file import other_pixels
 
     choose_device(device)
     volume = out.suffix.lower() == ".zarr"
@@ -141,6 +142,8 @@ def command(
     file = read_folds(folds_path)
     with open_stack(stack) as opened, progress_bar() as progress:
         file.check(opened.shape)
+        if note := other_pixels(file, opened):
+            click.echo(note, err=True)
         wanted = _wanted(opened, file, folds_path, slices, fill_missing)
         choices = {"interpolation": interpolation, "unfolding": unfolding, "fusion": fusion}
         if not volume:

@@ -27,6 +27,7 @@ from sff_napari.volumes.planning import VolumePlan, plan_volume
 from sff_napari.volumes.running import Pool, Threads
 from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.slices import SlicePlan, plan_slice, plan_slices
+from sff_napari.volumes.source_state import changed_since, check_unchanged
 
 
 @dataclass(frozen=True)
@@ -140,13 +141,14 @@ def restore_volume(
     reporter = Reporter(progress, cancelled)
     pool = pool or Threads()
     if target.exists() and not overwrite:
+        check_unchanged(target, stack)
         outcome, present = _finish(target, plan, settings, folds, wanted, apart, pool, reporter)
     else:
         present = []
         plans, failed = plan_slices(plan.key, folds, wanted, stack.shape[0], apart)
         if failed and not plans:
             raise InputError(next(iter(failed.values())))
-        outcome = _make(target, plan, settings, plans, failed, pool, reporter)
+        outcome = _make(target, plan, settings, plans, failed, pool, reporter, stack)
     outcome.notes[:0] = plan.notes
     reporter(1.0, "done")
     return Summary(target, outcome, present, time.perf_counter() - start)
@@ -177,8 +179,14 @@ def _make(
     failed: Mapping[int, str],
     pool: Pool,
     reporter: Reporter,
+    stack: Stack,
 ) -> Outcome:
     part = part_of(target)
+    if (part / PLAN).exists() and changed_since(part, stack):
+        plan.notes.append(
+            f"The pixels of {stack.name} have changed since the unfinished run: it is begun anew."
+        )
+        remove_folder(part)
     if (part / PLAN).exists() and read_plan(part)["key"] != plan.key:
         if not target.exists():
             raise InputError(

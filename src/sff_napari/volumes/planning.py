@@ -16,6 +16,7 @@ import sff_napari
 from sff_napari.errors import StackError
 from sff_napari.stacks import Stack, stack_identity
 from sff_napari.stacks.below import StackStore, zarr_over
+from sff_napari.stacks.fingerprint import fingerprint
 from sff_napari.stacks.layers import content_of
 from sff_napari.stacks.ome import OmeWriter
 from sff_napari.stacks.overlay import name_below, store_at
@@ -150,6 +151,8 @@ def plan_volume(
     # How the result names its source does not make it another one.
     named = name_below(out, place)
     plan["source"]["place"] = named
+    # Nor what it holds: a change is told and not taken for another volume.
+    plan["source"]["fingerprint"] = fingerprint(stack)
     if overlay:
         plan["overlay_of"] = named
     documents |= sides.documents

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from sff_napari.stacks.fingerprint import slice_digest
 from sff_napari.volumes import records
 from sff_napari.volumes.job import Job
 from sff_napari.volumes.outcome import Outcome
@@ -96,6 +97,7 @@ def _slice_record(job: Job, plan: SlicePlan, keys: list[str], reverted: Folds) -
         "previous": plan.previous,
         "following": plan.following,
         "note": plan.note,
+        "inputs": _inputs(job, plan),
         "clean_pair": None if plan.clean is None else list(plan.clean),
         "parameters": job.plan["parameters"],
         "weights_sha256": job.plan["weights_sha256"],
@@ -106,3 +108,16 @@ def _slice_record(job: Job, plan: SlicePlan, keys: list[str], reverted: Folds) -
             {k: one.get(k) for k in ("piece", "report", "scores", "notes", "empty")} for one in made
         ],
     }
+
+
+def _inputs(job: Job, plan: SlicePlan) -> dict[str, str]:
+    """Return checksums of the slices that one was made from, by their numbers as text."""
+    if not plan.makes:
+        return {}
+    shape = job.layout.finest.axes.shape[1:]
+    found = {}
+    for z in (plan.z, plan.previous, plan.following):
+        value = None if z is None else slice_digest(job.read_before, z, shape)
+        if value is not None:
+            found[str(z)] = value
+    return found

@@ -10,6 +10,7 @@ from typing import Any
 from sff_napari.errors import InputError, StackError
 from sff_napari.folds import Fold
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+from sff_napari.stacks.overlay import stack_below
 from sff_napari.volumes import records
 from sff_napari.volumes.build import Build
 from sff_napari.volumes.files import WORK, Folder
@@ -19,6 +20,7 @@ from sff_napari.volumes.outcome import Outcome
 from sff_napari.volumes.running import Pool, Threads
 from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.slices import SlicePlan, plan_slice
+from sff_napari.volumes.source_state import check_unchanged
 from sff_napari.volumes.verify import origin_below
 
 MOST = 1_000_000
@@ -97,6 +99,9 @@ def revert_folds(
             "weights: name them with --weights."
         )
     below = origin_below(out, source)
+    if below is not None:
+        with stack_below(out, plan, source) as stack:
+            check_unchanged(out, stack)
     with Lock(out):
         folder.put(records.PENDING, records.to_json(sorted(wanted)))
         build = Build(
