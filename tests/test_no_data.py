@@ -95,6 +95,19 @@ def test_a_fold_that_runs_into_a_border_stays():
     assert black[110:].sum() > 2000
 
 
+def test_a_fold_that_crosses_a_gap_stays():
+    fold = Fold(vertices=[(0.0, 80.0), (359.0, 300.0)], half_width=8)
+    damaged = simulate_fold(TISSUE, fold, hidden_half_width=40).damaged
+    black = damaged == 0
+    damaged[150:156] = 0
+    damaged[:, 200:202] = 0
+    mask = found(damaged)
+    assert mask[150:156].all()
+    assert mask[:, 200:202].all()
+    assert (mask & black).sum() < 400
+    assert mask.sum() == 6 * 420 + 2 * 360 - 12
+
+
 def test_outliers_are_grey_values_and_sentinels_are_not():
     image = TISSUE.astype(np.float32)
     image[10, 10] = 1e9

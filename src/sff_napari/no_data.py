@@ -27,6 +27,8 @@ _SENTINELS = (-9999.0, -99999.0, -32768.0, -32767.0)
 """What programs write where there is nothing: no grey value if below all others."""
 _MOST_VALUES = 6
 """Constant values of one slice that are looked at, the most frequent first."""
+_MOST_BESIDE = 0.4
+"""Share of the row beside a gap that may have the gap's value: folds that cross it."""
 _MOST_JUNCTIONS = 6
 """How many gaps may end at another, one after the other."""
 _SHARE = 0.9
@@ -230,7 +232,7 @@ def _mark_constant(same: NDArray[np.bool_], mask: NDArray[np.bool_]) -> None:
     tile = (sides.min(axis=1) >= _LEAST_TILE) & (area >= 0.995 * sides.prod(axis=1))
     whole = (shaped >= _SHARE * area) & (area >= _LEAST_GAP) | tile
     whole[0] = False
-    mask |= whole[labels]
+    mask |= whole[labels] | gaps
     partly = (thick > 0) & ~whole
     partly[0] = False
     if partly.any():
@@ -273,4 +275,25 @@ def _runs(same: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]
             begins = start == 0 or mask[y, start - 1]
             finishes = stop == width or mask[y, stop]
             found[y, start:stop] = begins and finishes and stop - start >= least
-    return found
+    return _with_edges(found, same)
+
+
+def _with_edges(found: NDArray[np.bool_], same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the strips of whole rows that end along rows.
+
+    Beside a gap, only what crosses it has its value; a straight fold that is
+    nearly parallel to the rows goes on in the next one.
+    """
+    if not found.any():
+        return found
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8))
+    good = np.zeros(count, np.bool_)
+    for number in range(1, count):
+        left, top, width, height, _ = stats[number]
+        beside = [
+            float(same[y, left : left + width].mean())
+            for y in (top - 1, top + height)
+            if 0 <= y < same.shape[0]
+        ]
+        good[number] = max(beside, default=0.0) < _MOST_BESIDE
+    return good[labels]

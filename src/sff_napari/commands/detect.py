@@ -95,6 +95,12 @@ def command(
         raise InputError(next(iter(found.empty.values())))
     for note in found.notes:
         click.echo(note, err=True)
+    for z, count in sorted(found.absent.items()):
+        click.echo(
+            f"Slice {z}: {count} chunk{'s are' if count > 1 else ' is'} not stored; "
+            "there is no data there.",
+            err=True,
+        )
     for z, why in sorted(found.empty.items()):
         click.echo(f"Slice {z} was passed over: {why}", err=True)
     for _, why in sorted(found.failed.items()):

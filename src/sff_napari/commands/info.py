@@ -116,9 +116,15 @@ def _stack(place: Path | str, missing: bool, source: str | None) -> dict[str, An
         }
         if stack.levels:
             facts["levels"] = [list(stack.shape), *(list(lv.stack.shape) for lv in stack.levels)]
+        absent = stack.absent_parts(z)
+        if absent:
+            facts[f"chunks of slice {z} not stored"] = len(absent)
         if missing:
             with progress_bar() as progress:
                 facts["slices without image"] = find_missing(stack, progress=progress)
+            facts["slices with chunks not stored"] = [
+                z for z in range(len(stack)) if stack.absent_parts(z)
+            ]
     return facts
 
 

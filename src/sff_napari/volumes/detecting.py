@@ -51,6 +51,9 @@ class Detection:
         Slices that cannot hold a fold, e.g. because they are NaN, and why.
     failed : mapping of int to str
         Slices that could not be searched, and why.
+    absent : mapping of int to int
+        How many parts of each slice are not stored, where some are not: they
+        count as no data.
     about : mapping
         What a folds file keeps under ``detection``.
     identity : mapping
@@ -64,6 +67,7 @@ class Detection:
     before: list[int] = field(default_factory=list)
     empty: dict[int, str] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
+    absent: dict[int, int] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -148,6 +152,8 @@ def detect_volume(
                     result.failed[z] = str(about["failed"])
                     continue
                 folds = tuple(Fold.from_dict(record) for record in about["folds"])
+                if about.get("absent"):
+                    result.absent[z] = int(about["absent"])
                 if "empty" in about:
                     result.empty[z] = str(about["empty"])
                 if kept is not None:
@@ -192,8 +198,9 @@ def search_task(arguments: Mapping[str, Any]) -> dict[str, Any]:
     search = Search.from_dict(arguments["search"])
     if len(slices) > 1:
         try:
-            found = search_slices(_opened(arguments["place"]), slices, search)
-            return {"slices": {str(z): {"folds": _plain(found[z])} for z in slices}}
+            stack = _opened(arguments["place"])
+            found = search_slices(stack, slices, search)
+            return {"slices": {str(z): _searched(stack, z, found[z]) for z in slices}}
         except Exception:  # which of them it was is found out one by one
             pass
     return {"slices": {str(z): _search_one(arguments["place"], z, search) for z in slices}}
@@ -201,7 +208,8 @@ def search_task(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _search_one(place: str | None, z: int, search: Search) -> dict[str, Any]:
     try:
-        return {"folds": _plain(search_slices(_opened(place), [z], search)[z])}
+        stack = _opened(place)
+        return _searched(stack, z, search_slices(stack, [z], search)[z])
     except InputError as error:
         return {"folds": [], "empty": str(error)}
     except MemoryError:
@@ -210,6 +218,10 @@ def _search_one(place: str | None, z: int, search: Search) -> dict[str, Any]:
         return {"failed": str(error)}
     except Exception as error:  # one bad slice must not end the run, whatever it raises
         return {"failed": f"Slice {z}: {sentence(error)}"}
+
+
+def _searched(stack: Stack, z: int, folds: Sequence[Fold]) -> dict[str, Any]:
+    return {"folds": _plain(folds), "absent": len(stack.absent_parts(z))}
 
 
 def _plain(folds: Sequence[Fold]) -> list[dict[str, Any]]:

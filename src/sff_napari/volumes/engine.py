@@ -134,6 +134,7 @@ def restore_volume(
     missing, note = _missing_slices(stack, wanted, fill_missing, cancelled)
     if note:
         plan.notes.append(note)
+    plan.notes.extend(_absent(stack, wanted))
     if fill_missing:
         wanted = sorted({*wanted, *missing})
     # A folded slice without an image is only made anew if that was asked for.
@@ -169,6 +170,19 @@ def _missing_slices(
         if everywhere:
             raise
         return [], f"Missing slices were not looked for: {error}"
+
+
+def _absent(stack: Stack, wanted: Collection[int]) -> list[str]:
+    """Return what is not stored of the wanted slices and those beside them, a sentence each."""
+    found = []
+    for z in sorted({z + step for z in wanted for step in (-1, 0, 1)} & set(range(len(stack)))):
+        count = len(stack.absent_parts(z))
+        if count:
+            found.append(
+                f"Slice {z}: {count} chunk{'s are' if count > 1 else ' is'} not stored; "
+                "there is no data there."
+            )
+    return found
 
 
 def _make(
