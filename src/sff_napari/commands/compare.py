@@ -14,6 +14,7 @@ from sff_napari.commands.base import (
     device_option,
     echo_json,
     json_option,
+    open_named,
     progress_bar,
     slices_option,
     stack_argument,
@@ -61,10 +62,9 @@ def command(
     from sff_napari.io_atomic import explain
     from sff_napari.progress import Reporter
     from sff_napari.restoration import restore
-    from sff_napari.stacks import open_stack
 
     choose_device(device)
-    with open_stack(stack) as file, progress_bar() as progress:
+    with open_named(stack) as file, progress_bar() as progress:
         opened, first = _with_neighbours(file, previous, following)
         reporter = Reporter(progress)
         wanted = [first + z for z in file.parse_slices(slices)]

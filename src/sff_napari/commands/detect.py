@@ -15,6 +15,7 @@ from sff_napari.commands.base import (
     device_option,
     echo_json,
     json_option,
+    open_named,
     progress_bar,
     slices_option,
     stack_argument,
@@ -71,7 +72,6 @@ def command(
     """
     from sff_napari.devices import choose_device
     from sff_napari.errors import InputError
-    from sff_napari.stacks import open_stack
     from sff_napari.stacks.folds_file import as_document
     from sff_napari.volumes.detecting import detect_volume
     from sff_napari.volumes.searching import Search
@@ -79,7 +79,7 @@ def command(
     choose_device(device)
     search = Search(threshold, max_folds, coarse, device)
     with ExitStack() as held:
-        opened = held.enter_context(open_stack(stack))
+        opened = held.enter_context(open_named(stack))
         progress = held.enter_context(progress_bar())
         chosen = opened.parse_slices(slices)
         found = detect_volume(

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sff_napari.commands.base import CONTEXT, STACK, echo_json, json_option, progress_bar
+from sff_napari.commands.base import (
+    CONTEXT,
+    STACK,
+    axes_options,
+    chosen_axes,
+    echo_json,
+    json_option,
+    open_named,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from sff_napari.stacks import Stack
@@ -23,6 +32,7 @@ _MOST_FILES = 200_000
 
 
 @click.command(context_settings=CONTEXT)
+@axes_options
 @click.argument("stack", type=STACK, required=False)
 @click.option("--missing", is_flag=True, help="Also look for slices that hold no image.")
 @click.option("--source", help="Where the volume below an overlay lies, if not beside it.")
@@ -45,12 +55,11 @@ def command(stack: Path | str | None, missing: bool, source: str | None, as_json
 
 def _opened(place: Path | str, source: str | None) -> Stack:
     from sff_napari.errors import InputError
-    from sff_napari.stacks import open_stack
     from sff_napari.stacks.overlay import open_overlay
 
     if source is None:
-        return open_stack(place)
-    found = open_overlay(place, source=source) if isinstance(place, Path) else None
+        return open_named(place)
+    found = open_overlay(place, chosen_axes(), source) if isinstance(place, Path) else None
     if found is None:
         raise InputError(f"{place} is no overlay: leave out --source.")
     return found
@@ -104,6 +113,7 @@ def _stack(place: Path | str, missing: bool, source: str | None) -> dict[str, An
             "voxel size (z, y, x; nm)": None
             if stack.voxel_size is None
             else [round(size, 4) for size in stack.voxel_size],
+            **({"first voxel (z, y, x)": list(stack.offset)} if any(stack.offset) else {}),
             "axes": stack.axes,
             "chunks": None if stack.chunks is None else list(stack.chunks),
             **stack.details,

@@ -119,4 +119,7 @@ def _stack_of(
         "levels": len(scales),
     }
     size = voxel_size((z, y, x), ("nm",) * 3)
-    return stack_of_box(box, place, KIND, "xyzc", select, size, details, openers)
+    at_x, at_y, at_z = (float(first) for first in box.origin[:3])
+    return stack_of_box(
+        box, place, KIND, "xyzc", select, size, details, openers, (at_z, at_y, at_x)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,11 @@ class Stack:
         ``absent(z)`` returns the parts of slice z that are not stored.
     fill_value : float, optional
         What the file declares for places without data.
+    offset : (z, y, x)
+        Where the first voxel lies in the frame of the data set, in voxels.
+    kept : mapping, optional
+        What a TIFF made from the stack takes over: ``byteorder``,
+        ``photometric``, ``compression``, and of ImageJ ``imagej``.
 
     Raises
     ------
@@ -107,6 +112,8 @@ class Stack:
         slice_names: tuple[str, ...] | None = None,
         absent: Callable[[int], list[Part]] | None = None,
         fill_value: float | None = None,
+        kept: Mapping[str, Any] | None = None,
+        offset: tuple[float, float, float] = (0, 0, 0),
     ) -> None:
         depth, height, width = (int(n) for n in shape)
         self.shape: tuple[int, int, int] = (depth, height, width)
@@ -124,8 +131,11 @@ class Stack:
         self._region = region
         self._block = block
         self._levels = levels
+        self.select: dict[str, int] = {}
         self._absent = absent
         self.fill_value = fill_value
+        self.kept = dict(kept or {})
+        self.offset: tuple[float, float, float] = offset
         self._coarser: tuple[Level, ...] | None = None
         self.location = location if location is not None or path is None else str(path)
         self.slice_names = slice_names
@@ -379,7 +389,8 @@ class Stack:
         """How many slices a chunk holds."""
         if self._block is None or self.chunks is None or len(self.chunks) != len(self.axes):
             return 1
-        return self.chunks[self.axes.index("z")] if "z" in self.axes else 1
+        axis = str(self.details.get("slices on axis", "z"))
+        return self.chunks[self.axes.index(axis)] if axis in self.axes else 1
 
     @property
     def tile(self) -> tuple[int, int]:

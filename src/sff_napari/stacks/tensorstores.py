@@ -249,6 +249,7 @@ def stack_of_box(
     size: VoxelSize | None,
     details: Mapping[str, Any],
     openers: Sequence[Callable[[], Stack]],
+    offset: tuple[float, float, float] = (0, 0, 0),
 ) -> Stack:
     """Return the stack that reads a box.
 
@@ -266,6 +267,8 @@ def stack_of_box(
         Of a voxel in nm.
     openers : sequence of callable
         Each opens a coarser level.
+    offset : (z, y, x)
+        Where the first voxel lies, in voxels.
 
     Raises
     ------
@@ -285,6 +288,7 @@ def stack_of_box(
         location=str(place),
         axes=axes,
         voxel_size=size,
+        offset=offset,
         chunks=box.chunks,
         details={**known, **chosen.details},
         region=chosen.region_reader(box.__getitem__),

@@ -56,7 +56,10 @@ def open_zarr(
     """
     node = open_node(place) if node is None else node
     if isinstance(node, zarr.Array):
-        return _stack_of(node, place, None, "zarr", _size_of_plain(node), select or {})
+        size = _size_of_plain(node)
+        stack = _stack_of(node, place, None, "zarr", size, select or {})
+        stack.offset = _offset_of_plain(node, size)
+        return stack
     attributes = dict(node.attrs)
     if multiscale.is_image(attributes):
         return _open_multiscale(node, place, attributes, select or {})
@@ -139,6 +142,7 @@ def _open_multiscale(
     stack = _stack_of(
         array, place, image.axes, kind, image.voxel_size, select, openers, image.datasets[0].path
     )
+    stack.offset = multiscale.offset_of(image)
     stack.details["levels"] = len(image.datasets)
     made = group.attrs.get("sff_napari")
     if isinstance(made, dict):
@@ -175,6 +179,17 @@ def _size_of_plain(array: zarr.Array) -> VoxelSize | None:
         if len(named) == 3 and all(isinstance(value, int | float) for value in values):
             return voxel_size(values, named)
     return None
+
+
+def _offset_of_plain(array: zarr.Array, size: VoxelSize | None) -> tuple[float, float, float]:
+    """Return CREMI's ``offset``, which is in the units of the resolution, in voxels."""
+    values = array.attrs.get("offset")
+    if size is None or not isinstance(values, list) or len(values) != 3:
+        return 0.0, 0.0, 0.0
+    if not all(isinstance(value, int | float) for value in values):
+        return 0.0, 0.0, 0.0
+    z, y, x = (float(value) / step for value, step in zip(values, size, strict=True))
+    return z, y, x
 
 
 def _axes_of_plain(array: zarr.Array, place: Place) -> str:

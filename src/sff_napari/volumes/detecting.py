@@ -162,7 +162,11 @@ def detect_volume(
             report(count / max(1, len(chosen)), f"{count} of {len(chosen)} slices")
 
         report(count / max(1, len(chosen)), "searching")
-        place = {"place": stack.location, "search": how.to_dict()}
+        place = {
+            "place": stack.location,
+            "select": stack.select,
+            "search": how.to_dict(),
+        }
         with _shared(stack):
             tasks = (Task("search", {"slices": part, **place}) for part in slabs(stack, left))
             if pool is not None:
@@ -185,7 +189,8 @@ def search_task(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     arguments : mapping
-        ``slices``; ``place``, what `open_stack` takes; ``search``, see `Search`.
+        ``slices``; ``place`` and ``select``, what `open_stack` takes;
+        ``search``, see `Search`.
 
     Returns
     -------
@@ -198,17 +203,20 @@ def search_task(arguments: Mapping[str, Any]) -> dict[str, Any]:
     search = Search.from_dict(arguments["search"])
     if len(slices) > 1:
         try:
-            stack = _opened(arguments["place"])
+            stack = _opened(arguments["place"], arguments["select"])
             found = search_slices(stack, slices, search)
             return {"slices": {str(z): _searched(stack, z, found[z]) for z in slices}}
         except Exception:  # which of them it was is found out one by one
             pass
-    return {"slices": {str(z): _search_one(arguments["place"], z, search) for z in slices}}
+    place, select = arguments["place"], arguments["select"]
+    return {"slices": {str(z): _search_one(place, select, z, search) for z in slices}}
 
 
-def _search_one(place: str | None, z: int, search: Search) -> dict[str, Any]:
+def _search_one(
+    place: str | None, select: Mapping[str, int], z: int, search: Search
+) -> dict[str, Any]:
     try:
-        stack = _opened(place)
+        stack = _opened(place, select)
         return _searched(stack, z, search_slices(stack, [z], search)[z])
     except InputError as error:
         return {"folds": [], "empty": str(error)}
@@ -344,16 +352,18 @@ def _shared(stack: Stack) -> Iterator[None]:
                 _open[stack.location] = before
 
 
-def _opened(place: str | None) -> Stack:
+def _opened(place: str | None, select: Mapping[str, int]) -> Stack:
     with _local:
         found = _open.get(place)
+        if found is not None and found.select != dict(select):
+            found = None
     if found is not None:
         return found
     if place is None:
         raise StackError("The stack lies in memory: it cannot be searched by other processes.")
-    return _opened_here(place)
+    return _opened_here(place, tuple(sorted(select.items())))
 
 
 @lru_cache(maxsize=2)
-def _opened_here(place: str) -> Stack:
-    return open_stack(place)
+def _opened_here(place: str, select: tuple[tuple[str, int], ...]) -> Stack:
+    return open_stack(place, dict(select))

@@ -106,7 +106,7 @@ def restore_volume(
     overwrite : bool
         Whether something else at `out` is replaced.
     select : mapping of str to int, optional
-        Index on further axes of the stack.
+        Index on further axes of the stack; as it was opened where not given.
     pool : Pool, optional
         What does the work; threads where not given.
     progress, cancelled : callable, optional
@@ -128,7 +128,12 @@ def restore_volume(
     target = Path(out).expanduser()
     settings = settings or Settings()
     plan = plan_volume(
-        os.fspath(place), stack, target, settings, overlay=overlay, select=select or {}
+        os.fspath(place),
+        stack,
+        target,
+        settings,
+        overlay=overlay,
+        select=stack.select if select is None else select,
     )
     wanted = sorted(folds if slices is None else slices)
     missing, note = _missing_slices(stack, wanted, fill_missing, cancelled)

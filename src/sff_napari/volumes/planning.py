@@ -229,7 +229,8 @@ def _over_stack(stack: Stack, notes: list[str]) -> tuple[Layout, dict[str, bytes
 
 def _of_stack(stack: Stack) -> tuple[Layout, dict[str, bytes], str]:
     store = MemoryStore()
-    OmeWriter(cast(Any, store), stack.shape, stack.dtype, stack.voxel_size, stack.name)
+    about = (stack.voxel_size, stack.name, stack.offset)
+    OmeWriter(cast(Any, store), stack.shape, stack.dtype, *about)
     documents = content_of(store)
     layout = Layout.read(documents.get, "zyx", {}, find_arrays(documents.get, lambda _: []))
     return layout, documents, "mean"
