@@ -69,14 +69,13 @@ def _made(place: Path | str) -> dict[str, Any]:
     """Return what the record of a restored volume says; nothing of other stacks."""
     from sff_napari.errors import StackError
     from sff_napari.stacks.places import shown
-    from sff_napari.volumes.files import Folder
     from sff_napari.volumes.job import PLAN, read_plan
-    from sff_napari.volumes.records import read_slices
+    from sff_napari.volumes.provenance import all_slices
 
     if not isinstance(place, Path) or not (place / PLAN).is_file():
         return {}
     try:
-        made, slices = read_plan(place), read_slices(Folder(place))
+        made, slices = read_plan(place), all_slices(place)
     except StackError as error:
         return {"record": str(error)}
     facts: dict[str, Any] = {

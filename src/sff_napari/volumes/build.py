@@ -119,6 +119,7 @@ class Build:
             self.outcome,
             {"seconds": round(seconds, 1), "tasks_at_a_time": self._pool.size},
             self._warnings,
+            old,
         )
         return self.outcome
 

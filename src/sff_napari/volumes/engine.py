@@ -24,6 +24,7 @@ from sff_napari.volumes.lock import Lock
 from sff_napari.volumes.missing import find_missing
 from sff_napari.volumes.outcome import Outcome
 from sff_napari.volumes.planning import VolumePlan, plan_volume
+from sff_napari.volumes.provenance import carry
 from sff_napari.volumes.running import Pool, Threads
 from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.slices import SlicePlan, plan_slice, plan_slices
@@ -224,6 +225,7 @@ def _make(
         Folder(part).put(records.TODO, _todo(plans))
         build = Build(part, plan.origin, pool, settings, reporter, fresh=True)
         outcome = build.run(plans, failed, {})
+        carry(part, plan.origin)
         try:
             if hasattr(os, "sync"):
                 os.sync()

@@ -25,6 +25,7 @@ def record_run(
     outcome: Outcome,
     about: Mapping[str, Any],
     warnings: Mapping[int, list[str]],
+    old: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the record of a run; what says the same already is left alone.
 
@@ -46,6 +47,8 @@ def record_run(
         Facts about the run, plain JSON types.
     warnings : mapping of int to list of str
         What the fits of slices that are done in pieces warn of.
+    old : mapping of int to mapping, optional
+        Records of earlier runs; what they say of earlier passes is kept.
 
     Raises
     ------
@@ -69,6 +72,8 @@ def record_run(
             continue
         record = _slice_record(job, plan, patches.get(z, []), reverted.get(z, []))
         record["warnings"] = warnings.get(z, [])
+        before = (old or {}).get(z, {})
+        record |= {name: before[name] for name in ("earlier", "pass") if name in before}
         _put(job, records.slice_record_key(z), record)
         if plan.makes:
             (outcome.filled if plan.fill else outcome.restored).append(z)

@@ -17,6 +17,7 @@ from sff_napari.volumes.files import WORK, Folder
 from sff_napari.volumes.job import SELF, read_plan
 from sff_napari.volumes.lock import Lock
 from sff_napari.volumes.outcome import Outcome
+from sff_napari.volumes.provenance import bring_back, check_revert
 from sff_napari.volumes.running import Pool, Threads
 from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.slices import SlicePlan, plan_slice
@@ -85,6 +86,7 @@ def revert_folds(
         raise StackError(f"The plan of {out} is damaged: its parameters are unknown.") from error
     if folder.has(records.TODO) and not folder.has(records.PENDING):
         raise InputError(f"A run over {out} was not finished: run restore again first.")
+    check_revert(out, wanted)
     plans, reverted = _plans(str(plan["key"]), old, wanted)
     if not plans:
         # All is done; what a run left that was killed at its very end goes.
@@ -113,6 +115,7 @@ def revert_folds(
             fresh=False,
         )
         outcome = build.run(plans, {}, old, reverted)
+        bring_back(out)
         folder.remove(records.PENDING)
         folder.clear_work()
     return outcome

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from sff_napari.errors import InputError
 from sff_napari.folds import Fold
 from sff_napari.stacks import VoxelSize, open_stack, read_folds
+from sff_napari.stacks.overlay import store_at
 from sff_napari.volumes.files import Folder
 from sff_napari.volumes.job import PLAN, read_plan
+from sff_napari.volumes.provenance import all_slices
 from sff_napari.volumes.records import read_slices
 
 TILE = 1024
@@ -179,17 +181,24 @@ def _select_of(place: Path | str) -> dict[str, int]:
 def _restored(place: Path) -> tuple[dict[int, tuple[Fold, ...]], Field | None]:
     """Return the folds and the displacement of a volume that was restored; nothing of others."""
     if (place / PLAN).is_file():
-        array = zarr.open_array(place, path=read_plan(place)["displacement"], mode="r")
+        plan = read_plan(place)
         records: dict[int, Any] = {
-            z: record
-            for z, record in read_slices(Folder(place)).items()
-            if record["status"] == "restored"
+            z: record for z, record in all_slices(place).items() if record["status"] == "restored"
         }
+        # An overlay holds the displacement of its own slices; the rest lies below.
+        layered = plan["overlay"] and len(records) > len(read_slices(Folder(place)))
+        store = store_at(str(place)) if layered else place
+        array = zarr.open_array(store, path=plan["displacement"], mode="r")
         return _folds_of(records), Field(array, sorted(records))
     return {}, None
 
 
 def _folds_of(records: Mapping[int, Mapping[str, Any]]) -> dict[int, tuple[Fold, ...]]:
     return {
-        z: tuple(Fold.from_dict(fold) for fold in record["folds"]) for z, record in records.items()
+        z: tuple(
+            Fold.from_dict(fold)
+            for one in (record, *record.get("earlier", ()))
+            for fold in one["folds"]
+        )
+        for z, record in records.items()
     }
