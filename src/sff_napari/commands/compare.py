@@ -178,7 +178,9 @@ def _neighbours(opened: Stack, z: int, folds: Mapping[int, Any]) -> tuple[Any, A
     from sff_napari.errors import InputError
     from sff_napari.sessions import choose_neighbours
 
-    found = choose_neighbours((z,), 0, len(opened), {(damaged,) for damaged in folds})
+    found = choose_neighbours(
+        (z,), 0, len(opened), {(damaged,) for damaged in folds}, positions=opened.positions
+    )
     if found.previous is None and found.following is None:
         raise InputError(
             f"Slice {z} has no undamaged slice near it to be restored from: for a single image "

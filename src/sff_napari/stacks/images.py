@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sff_napari.io_atomic import explain
 from sff_napari.stacks import tiff
 from sff_napari.stacks.axes import SLICES
 from sff_napari.stacks.grey import JPEG_TOLERANCE, grey_of_channels, grey_of_palette
+from sff_napari.stacks.slice_names import check_doubles, gaps_in, natural_key, positions_of
 from sff_napari.stacks.stack import Stack
 
 SUFFIXES = (".png", ".jpg", ".jpeg", *tiff.SUFFIXES)
@@ -63,6 +63,7 @@ def open_folder(path: Path, select: Mapping[str, int] | None = None) -> Stack:
     if files[0].suffix.lower() in tiff.SUFFIXES and tiff.is_one_of_many(files[0]):
         return tiff.open_tiff(files[0], select)
     _check_select(path, select)
+    check_doubles(files)
     shape, dtype = _header(files[0])
     _check_grey(files[0])
     for file in files[1:]:
@@ -77,6 +78,9 @@ def open_folder(path: Path, select: Mapping[str, int] | None = None) -> Stack:
                 f"The images in {path} differ in dtype: {files[0].name} has {dtype}, "
                 f"{file.name} has {other_dtype}."
             )
+    names = tuple(file.stem for file in files)
+    positions = positions_of(names)
+    gaps = "" if positions is None else gaps_in(names, positions)
     return Stack(
         lambda z: read_image(files[z]),
         (len(files), *shape),
@@ -85,8 +89,13 @@ def open_folder(path: Path, select: Mapping[str, int] | None = None) -> Stack:
         name=path.name,
         path=path,
         chunks=(1, *shape),
-        details={"first image": files[0].name, "last image": files[-1].name},
-        slice_names=tuple(file.stem for file in files),
+        details={
+            "first image": files[0].name,
+            "last image": files[-1].name,
+            **({"slices missing": gaps} if gaps else {}),
+        },
+        slice_names=names,
+        positions=positions if gaps else None,
     )
 
 
@@ -120,12 +129,6 @@ def _check_select(path: Path, select: Mapping[str, int] | None) -> None:
             f"{path} is made of images with y and x alone: there is nothing to choose on axis "
             f"{sorted(others or {'z'})[0]!r}."
         )
-
-
-def natural_key(path: Path) -> list[tuple[int, int, str]]:
-    """Return a sort key that puts ``slice_10`` after ``slice_9``."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def read_image(path: Path) -> NDArray[Any]:

@@ -79,6 +79,8 @@ class Stack:
         ``absent(z)`` returns the parts of slice z that are not stored.
     fill_value : float, optional
         What the file declares for places without data.
+    positions : tuple of float, optional
+        Where each slice lies, in slices, where some are missing in between.
     offset : (z, y, x)
         Where the first voxel lies in the frame of the data set, in voxels.
     kept : mapping, optional
@@ -114,6 +116,7 @@ class Stack:
         fill_value: float | None = None,
         kept: Mapping[str, Any] | None = None,
         offset: tuple[float, float, float] = (0, 0, 0),
+        positions: tuple[float, ...] | None = None,
     ) -> None:
         depth, height, width = (int(n) for n in shape)
         self.shape: tuple[int, int, int] = (depth, height, width)
@@ -136,6 +139,7 @@ class Stack:
         self.fill_value = fill_value
         self.kept = dict(kept or {})
         self.offset: tuple[float, float, float] = offset
+        self.positions = positions
         self._coarser: tuple[Level, ...] | None = None
         self.location = location if location is not None or path is None else str(path)
         self.slice_names = slice_names

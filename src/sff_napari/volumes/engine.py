@@ -149,10 +149,12 @@ def restore_volume(
     pool = pool or Threads()
     if target.exists() and not overwrite:
         check_unchanged(target, stack)
-        outcome, present = _finish(target, plan, settings, folds, wanted, apart, pool, reporter)
+        outcome, present = _finish(
+            target, plan, settings, folds, wanted, apart, pool, reporter, stack.positions
+        )
     else:
         present = []
-        plans, failed = plan_slices(plan.key, folds, wanted, stack.shape[0], apart)
+        plans, failed = plan_slices(plan.key, folds, wanted, stack.shape[0], apart, stack.positions)
         if failed and not plans:
             raise InputError(next(iter(failed.values())))
         outcome = _make(target, plan, settings, plans, failed, pool, reporter, stack)
@@ -259,6 +261,7 @@ def _finish(
     missing: list[int],
     pool: Pool,
     reporter: Reporter,
+    positions: Sequence[float] | None,
 ) -> tuple[Outcome, list[int]]:
     """Do what is missing in a result that is there."""
     try:
@@ -278,7 +281,7 @@ def _finish(
         raise InputError(f"Taking back folds of {target} was not finished: run revert again.")
     old = records.read_slices(folder)
     count = int(plan.plan["source"]["shape"][0])
-    plans, failed = plan_slices(plan.key, folds, wanted, count, missing)
+    plans, failed = plan_slices(plan.key, folds, wanted, count, missing, positions)
     todo, present = _missing(target, plan.key, plans, old)
     check_unfinished(target, [*todo, *present])
     lost, unmade = records.read_lost(folder)
