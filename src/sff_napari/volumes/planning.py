@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from sff_napari.stacks.layers import content_of
 from sff_napari.stacks.ome import OmeWriter
 from sff_napari.stacks.overlay import name_below, store_at
 from sff_napari.stacks.places import is_address
+from sff_napari.volumes.cells import Cells
 from sff_napari.volumes.files import ORIGINALS, Folder
 from sff_napari.volumes.job import FORMAT, PLAN, VERSION, Origin
 from sff_napari.volumes.keys import digest, joined
@@ -177,13 +178,27 @@ def _of_zarr(
         except Exception as error:  # web servers cannot list a folder
             raise StackError(f"{place} cannot be listed: name the array inside it.") from error
 
-    paths = find_arrays(get, names)
+    group, arrays = find_arrays(get, names)
+    paths = (group, _stored(get, arrays, notes))
     layout = Layout.read(get, stack.axes, select, paths)
     documents: dict[str, bytes] = {}
     for path in _homes([layout.group, *paths[1]]):
         for name, data in read_documents(get, path).items():
             documents[joined(path, name)] = data
     return layout, documents, _reduction(store, layout, len(paths[1]), notes)
+
+
+def _stored(get: Callable[[str], bytes | None], arrays: list[str], notes: list[str]) -> list[str]:
+    """Return the levels that can be used; the others are noted, the finest must be there."""
+    kept = arrays[:1]
+    for path in arrays[1:]:
+        try:
+            Cells(path, read_documents(get, path))
+        except StackError:
+            notes.append(f"The level {path!r} is named in the metadata but cannot be read.")
+        else:
+            kept.append(path)
+    return kept
 
 
 def _reduction(store: Store, layout: Layout, count: int, notes: list[str]) -> str:
