@@ -66,6 +66,12 @@ _STAGES = ("interpolation", "unfolding", "fusion", "filling")
 @click.option("--power", default=1.5, help="Power of the decay of the learning rate.")
 @click.option("--warm-up", default=0, help="Iterations over which a stage's learning rate rises.")
 @click.option(
+    "--easy-start",
+    default=0,
+    help="Iterations of unfolding over which the reference fades from the clean slice to the "
+    "interpolated one; at a --scale above 1.",
+)
+@click.option(
     "--folds",
     default="straight",
     type=click.Choice(["straight", "realistic", "mixed"]),

@@ -104,6 +104,10 @@ class SampleSet(Dataset[Sample]):
         inner = torch.from_numpy(triple[:, centre, centre].copy())
         names = ("clean", "reference") if self.what == "pair" else NAMES
         sample = {name: inner[k : k + 1] for k, name in enumerate(names)}
+        if self.what == "pair" and self.stage == STAGES.index("unfolding"):
+            done = index / (settings.batch * max(settings.easy_start, 1))
+            easy = max(0.0, 1.0 - done) * (settings.easy_start > 0)
+            sample["reference"] = torch.lerp(sample["reference"], sample["clean"], easy)
         if self.what in ("fold", "pair"):
             clean = torch.from_numpy(triple[names.index("clean")])
             grid = _Grid(side, inset, self.step)

@@ -107,6 +107,10 @@ class TrainingSettings:
         Learning rate at the end, and the power of the decay.
     warm_up : int
         Iterations at the start of a stage over which the learning rate rises.
+    easy_start : int
+        Iterations of the unfolding stage, at a scale above 1, over which the reference
+        fades from the clean slice itself to the interpolated one.  What agrees is
+        learned to be matched first, and much sooner.
     folds : {"straight", "realistic", "mixed"}
         What damages the slices.
     ranges : RealisticRanges, optional
@@ -160,6 +164,7 @@ class TrainingSettings:
     final_rate: float = 1e-5
     power: float = 1.5
     warm_up: int = 0
+    easy_start: int = 0
     folds: Folds = "straight"
     ranges: RealisticRanges | None = None
     vary_texture: bool = False
@@ -194,6 +199,7 @@ class TrainingSettings:
             "threads",
             "seed",
             "warm_up",
+            "easy_start",
         ):
             _at_least(name, getattr(self, name), 0)
         _at_least("crop", self.crop, 32)
