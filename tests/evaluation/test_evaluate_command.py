@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sff_napari.simulation import RealisticRanges, write_ranges
@@ -54,6 +56,22 @@ def test_injected_drift_and_shifted_neighbours(command, small):
     ended = command(*options, "--perturb", "shift=3/-4.5", "--inject-drift", 2)
     assert ended.code == 0, ended.err
     assert "drift of 2 px rms injected" in ended.out
+
+
+def test_everything_is_saved_beside_the_table(command, small, tmp_path):
+    file = tmp_path / "found.json"
+    ended = command("evaluate", small, "--folds", 3, "--methods", "mean,ceiling", "--save", file)
+    assert ended.code == 0, ended.err
+    assert "ceiling" in ended.out
+    record = json.loads(file.read_text())
+    assert record["stack"] == "small.tif"
+    scores = [one["psnr"] for one in record["per_fold"]["mean"]]
+    assert len(scores) == 3
+    assert sum(scores) / 3 == pytest.approx(record["rows"][0]["mean"]["psnr"], abs=1e-4)
+    assert record["per_fold"]["mean"][0]["flow_error"] is None
+    ended = command("evaluate", small, "--folds", 1, "--methods", "mean", "--save", tmp_path)
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
 
 
 def test_leave_one_out(command, small):

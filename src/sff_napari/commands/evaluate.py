@@ -69,6 +69,7 @@ _USUAL = "usual"
 )
 @click.option("--damaged", metavar="3,7-9", help="Slices with real folds, for --leave-one-out.")
 @click.option("--weights", type=PATH, help="Weights of the networks: a folder.")
+@click.option("--save", type=PATH, help="Also write everything to this JSON file.")
 @device_option
 @json_option
 @click.pass_context
@@ -90,6 +91,7 @@ def command(
     perturb: tuple[str, ...],
     leave_one_out: bool,
     damaged: str | None,
+    save: Path | None,
     as_json: bool,
     **common: Any,
 ) -> None:
@@ -107,6 +109,7 @@ def command(
 
     from sff_napari.evaluation import Perturbation, Trials, evaluate, robustness
     from sff_napari.evaluation.leave_one_out import leave_one_out as leave_out
+    from sff_napari.io_atomic import write_json
     from sff_napari.simulation import read_ranges
     from sff_napari.stacks import open_stack
 
@@ -141,8 +144,11 @@ def command(
                     fid=fid,
                     progress=progress,
                 )
+    record = {"stack": stack.name, **found.to_dict()}
+    if save is not None:
+        write_json(save, record)
     if as_json:
-        echo_json({"stack": stack.name, **found.to_dict()})
+        echo_json(record)
     else:
         click.echo(found.table())
 

@@ -123,6 +123,7 @@ class Evaluation:
             "conditions": self.conditions or None,
             "segmentation": self.truth or None,
             "rows": rows,
+            "per_fold": {name: [plain(one) for one in own] for name, own in self.scores.items()},
             "calibration": {name: one.to_dict() for name, one in self.calibration.items()},
         }
 
