@@ -43,6 +43,22 @@ class Slices(Protocol):
         ...
 
 
+class Source(Protocol):
+    """Where crops of consecutive slices come from."""
+
+    name: str
+    centres: tuple[int, ...]
+    shape: tuple[int, int]
+
+    def crop(self, z: int, top: int, left: int, size: int) -> NDArray[np.float32]:
+        """Return a square of a few images, (N, size, size), in [0, 1]."""
+        ...
+
+    def close(self) -> None:
+        """Let go of open files."""
+        ...
+
+
 class TripleSource:
     """Triples (z - 1, z, z + 1) of one stack.
 
@@ -146,7 +162,7 @@ class TripleSet:
         At least one triple in all.
     """
 
-    sources: Sequence[TripleSource]
+    sources: Sequence[Source]
 
     def draw(
         self, rng: np.random.Generator, size: int, least: int, moved: bool = False
@@ -175,7 +191,10 @@ class TripleSet:
         z = source.centres[int(rng.integers(len(source.centres)))]
         top = int(rng.integers(source.shape[0] - side + 1))
         left = int(rng.integers(source.shape[1] - side + 1))
-        return (source.moved_crop if moved else source.crop)(z, top, left, side)
+        if moved:
+            assert isinstance(source, TripleSource)
+            return source.moved_crop(z, top, left, side)
+        return source.crop(z, top, left, side)
 
     def check(self, least: int) -> None:
         """Check that every slice holds a crop of side `least`.
