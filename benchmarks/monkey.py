@@ -79,10 +79,10 @@ def on_disk(path: Path, place: Path | None = None) -> dict[str, Any]:
 
     first = path.with_name(f"{path.name}.sff-session")
     numbered = [first, *(Path(f"{first}-{number}") for number in range(2, 10))]
-    for place in [place] if place is not None else numbered:
-        if not (place / "session.json").exists():
+    for folder in [place] if place is not None else numbered:
+        if not (folder / "session.json").exists():
             continue
-        session = Sidecar.load(place)
+        session = Sidecar.load(folder)
         if session.folds or session.slices or session.searched:
             break
     else:
@@ -93,7 +93,7 @@ def on_disk(path: Path, place: Path | None = None) -> dict[str, Any]:
             results[str(index[0])] = [record.state, ""]
             continue
         session.read(index, "restored")
-        whole = (place / record.folder / "restored.tif").exists()
+        whole = (folder / record.folder / "restored.tif").exists()
         state = "accepted" if record.state == "stale" else record.state
         results[str(index[0])] = [state, record.folder if whole else "MISSING"]
     return {"results": results, "lines": sorted(fold.uid for fold in session.folds)}
