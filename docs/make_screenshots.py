@@ -169,7 +169,7 @@ def repair(viewer: Any, panel: Any, person: Person) -> list[Any]:
     person.wait(idle)
     person.photograph("04-snap")
     person.do("key", "shift+r")
-    person.wait(lambda: panel.restore.bar.value() > 200 or idle())
+    person.wait(lambda: panel.progress.bar.value() > 200 or idle())
     person.photograph("05-restoring")
     person.wait(idle)
     person.photograph("06-restored")

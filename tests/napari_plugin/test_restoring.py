@@ -192,7 +192,7 @@ def test_a_repeating_key_does_not_make_the_picture_flash(restored, until):
     assert seen == [0, 1]
 
 
-def test_side_view(restored, until):
+def test_side_view(restored, until, tmp_path):
     side = restored.side_view
     restored.judge.buttons["side"].click()
     until(lambda: side.picture is not None)
@@ -202,8 +202,13 @@ def test_side_view(restored, until):
     changed = (before != after).any(axis=1)
     assert changed[DAMAGED * thick : (DAMAGED + 1) * thick].all()
     assert not changed[: DAMAGED * thick].any()
+    assert side.window.isVisible()
+    assert thick >= 9, "voxels of 45 x 4.6 nm are drawn so"
+    assert side.window.write(tmp_path / "side.png")
+    assert (tmp_path / "side.png").stat().st_size > 1000
     restored.judge.buttons["side"].click()
     assert side.picture is None
+    assert not side.window.isVisible()
 
 
 def test_cancel_within_a_second(panel, draw, finish, slow_restore, true_fold, until):

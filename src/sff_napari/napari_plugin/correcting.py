@@ -30,6 +30,7 @@ class Correcting(StackInWork):
     ready: Any
     go_to: Any
     settle_offer: Any
+    tool_changed: Any
     layer_queue: LayerQueue
 
     def chosen(self, doing: str) -> list[FoldRecord]:
@@ -132,6 +133,7 @@ class Correcting(StackInWork):
             self.ready()
             return
         if not self.settle_offer():
+            self.tool_changed.emit("pan_zoom" if lines.layer is None else str(lines.layer.mode))
             return
         self.layer_queue.later(lambda: self._use_tool(lines, mode))
 
@@ -146,6 +148,7 @@ class Correcting(StackInWork):
             here = lines.chosen(self.index) or lines.on(self.index)
             if here:
                 layer.selected_data = {list(layer.features["uid"]).index(here[0].uid)}
+        self.tool_changed.emit(mode)
 
     def take_lines_from(self, layer: Any) -> int:
         """Copy the lines of another Shapes layer; return how many."""

@@ -22,6 +22,7 @@ from sff_napari.napari_plugin.line_changes import (
     Lines,
     description,
     edited,
+    is_stray,
     line_changes,
     touched_slices,
 )
@@ -58,8 +59,9 @@ class FoldLines(QObject):
 
     changed = Signal(object)
     """Set of slices whose lines have changed."""
-    selected = Signal()
     noticed = Signal(str)
+    tool_changed = Signal(str)
+    """Name of the layer's mode."""
 
     def __init__(
         self, viewer: Viewer, source: ImageSource, history: History, queue: LayerQueue
@@ -131,7 +133,7 @@ class FoldLines(QObject):
         self.viewer.layers.selection.active = active
         layer.events.data.connect(self._on_data)
         layer.events.edge_width.connect(self._on_edge_width)
-        layer.selected_data.events.items_changed.connect(self._on_selection)
+        layer.events.mode.connect(self._on_mode)
         self._set_defaults()
         self._insert(list(self.records.values()))
         if self.on_layer is not None:
@@ -156,7 +158,8 @@ class FoldLines(QObject):
             return
         layer.events.data.disconnect(self._on_data)
         layer.events.edge_width.disconnect(self._on_edge_width)
-        layer.selected_data.events.items_changed.disconnect(self._on_selection)
+        layer.events.mode.disconnect(self._on_mode)
+        self.tool_changed.emit("pan_zoom")
 
     def _set_defaults(self) -> None:
         if self.layer is None:
@@ -323,8 +326,9 @@ class FoldLines(QObject):
 
     # -- changes from the person ---------------------------------------------------------
 
-    def _on_selection(self, *_: Any) -> None:
-        self.selected.emit()
+    def _on_mode(self, *_: Any) -> None:
+        if self.layer is not None:
+            self.tool_changed.emit(str(self.layer.mode))
 
     def _on_edge_width(self, *_: Any) -> None:
         if not self._quiet and self.layer is not None and not compat.is_drawing(self.layer):
@@ -360,7 +364,8 @@ class FoldLines(QObject):
             order.append(record.uid)
         if refused:
             self.noticed.emit(
-                "A fold is a line or a path on one slice: other shapes are taken away."
+                "A fold is a line or a path on one slice: other shapes, mere clicks and lines "
+                "outside of the image are taken away."
             )
             with self._silence():
                 layer.remove(refused)
@@ -378,7 +383,7 @@ class FoldLines(QObject):
     def _read_shape(
         self, points: NDArray[np.floating], name: str, width: float, lines: Lines
     ) -> FoldRecord | None:
-        """Return the record of one shape, or None if it does not lie on one slice."""
+        """Return the record of one shape, or None if it is no line on one slice."""
         place = np.rint(points[:, :-2]).astype(int)
         if place.size and (place != place[0]).any():
             return None
@@ -386,6 +391,8 @@ class FoldLines(QObject):
         vertices = tuple((float(y), float(x)) for y, x in points[:, -2:])
         old = self.records.get(name)
         if old is None or name in lines:
+            if is_stray(vertices, self.source.plane):
+                return None
             if len(vertices) > MANY_VERTICES:
                 vertices = thin_path(vertices)
             source = old.source if old is not None else "drawn"

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from sff_napari.sessions.records import FoldRecord, Index
+
+SHORTEST = 6.0
+"""A line shorter than this, in pixels, was not meant."""
 
 Lines = dict[str, FoldRecord]
 """Fold lines by their names."""
@@ -58,6 +63,16 @@ def touched_slices(before: Mapping[str, FoldRecord], after: Mapping[str, FoldRec
         if old != new:
             touched |= {record.index for record in (old, new) if record is not None}
     return touched
+
+
+def is_stray(vertices: Sequence[Any], plane: tuple[int, int]) -> bool:
+    """Tell whether a drawn line is a mere click, or lies beside the slice (Y, X) altogether."""
+    points = np.asarray(vertices, dtype=float)
+    length = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
+    low, high = points.min(axis=0), points.max(axis=0)
+    return bool(
+        length < SHORTEST or (high < 0).any() or (low > np.asarray(plane, dtype=float) - 1).any()
+    )
 
 
 def edited(

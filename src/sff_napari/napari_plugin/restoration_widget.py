@@ -25,6 +25,7 @@ from sff_napari.napari_plugin.controller import Controller
 from sff_napari.napari_plugin.export import ExportDialog
 from sff_napari.napari_plugin.live import LivePreview
 from sff_napari.napari_plugin.options import Keys, Options
+from sff_napari.napari_plugin.progress_row import ProgressRow
 from sff_napari.napari_plugin.results import MARK as RESULT_MARK
 from sff_napari.napari_plugin.review import Flicker, JudgeSection, ReviewSection
 from sff_napari.napari_plugin.sections import (
@@ -75,6 +76,7 @@ class RestorationWidget(QWidget):
         keep.addWidget(self.saved)
         self.options = Options(controller)
         self.keys = Keys()
+        self.progress = ProgressRow(controller)
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setToolTip("What happened last.")
@@ -89,7 +91,7 @@ class RestorationWidget(QWidget):
         )
         self._build()
         self.live = LivePreview(controller)
-        self.side_view = SideView(controller, self.judge.side)
+        self.side_view = SideView(controller, self)
         controller.status.connect(self.status.setText)
         controller.saved.connect(self.saved.setText)
         controller.busy.connect(self._on_busy)
@@ -160,6 +162,7 @@ class RestorationWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll, 1)
+        outer.addWidget(self.progress)
         self.status.setContentsMargins(6, 4, 6, 4)
         outer.addWidget(self.status)
         self.setMinimumWidth(280)

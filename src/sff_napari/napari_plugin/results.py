@@ -48,6 +48,7 @@ class ResultLayers:
         self.store = store
         self.wanted: set[str] = {"synthesised", "flow"}
         self.layers: dict[str, Layer] = {}
+        self._hidden_by_tool = False
 
     def layer(self, name: str) -> Any | None:
         """Return a result layer that is in the viewer, or None."""
@@ -127,6 +128,17 @@ class ResultLayers:
         layer = self.layer(name)
         if layer is not None:
             layer.visible = True
+            self._hidden_by_tool = False
+
+    def hide_for_drawing(self, drawing: bool) -> None:
+        """Show the damaged slice while a drawing tool is used, and the result afterwards."""
+        layer = self.layer(RESTORED)
+        if layer is not None and drawing and layer.visible:
+            layer.visible = False
+            self._hidden_by_tool = True
+        elif not drawing and self._hidden_by_tool:
+            self._hidden_by_tool = False
+            self.show()
 
     def renew(self) -> None:
         """Show the slices that have no result from data that were exchanged."""

@@ -89,10 +89,6 @@ class JudgeSection(Section):
         self.flicker.released.connect(flicker.release)
         layout.addWidget(self.flicker)
         layout.addLayout(self.grid([["side"], ["show_results"]]))
-        self.side = QLabel(self)
-        self.side.setToolTip("A cut through the stack across the fold: above before, below after.")
-        self.side.hide()
-        layout.addWidget(self.side)
         self.scores = wrapped()
         self.scores.setToolTip(
             "Correlation with the neighbouring slices, without pixels that were synthesised; "

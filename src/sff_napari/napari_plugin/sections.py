@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -221,6 +220,16 @@ class FindSection(Section):
         )
 
 
+TOOLS = {
+    "line": "add_line",
+    "path": "add_polyline",
+    "edit": "direct",
+    "bend": "vertex_insert",
+    "select": "select",
+}
+"""Modes of the layer `folds` by the names of their actions."""
+
+
 class LinesSection(Section):
     """Drawing and correcting fold lines."""
 
@@ -256,10 +265,18 @@ class LinesSection(Section):
         layout.addWidget(self.file_lines)
         self.file_lines.clicked.connect(self._take)
         self.width.valueChanged.connect(self._on_width)
+        for name in TOOLS:
+            self.buttons[name].setCheckable(True)
+        controller.tool_changed.connect(self.show_tool)
         controller.lines_changed.connect(self.refresh)
         controller.index_changed.connect(self.refresh)
         controller.source_changed.connect(self.refresh)
         controller.results_changed.connect(self.refresh)
+
+    def show_tool(self, mode: str) -> None:
+        """Mark the button of the tool in use."""
+        for name, its_mode in TOOLS.items():
+            self.buttons[name].setChecked(mode == its_mode)
 
     def _on_width(self, value: float) -> None:
         self.controller.set_half_width(value / 2)
@@ -294,7 +311,7 @@ class LinesSection(Section):
 
 
 class RestoreSection(Section):
-    """Restoring, with progress."""
+    """Restoring."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__("3  Restore", controller)
@@ -306,26 +323,12 @@ class RestoreSection(Section):
         )
         self.live.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         layout.addWidget(self.live)
-        self.bar = QProgressBar(self)
-        self.bar.setRange(0, 1000)
-        self.bar.setToolTip("How far the running job has come.")
-        self.bar.hide()
-        layout.addWidget(self.bar)
         self.buttons["cancel"].setEnabled(False)
-        controller.progressed.connect(self._on_progress)
 
     def set_busy(self, busy: bool) -> None:
-        """Show the progress bar while a job is running."""
+        """Let a running job be cancelled."""
         super().set_busy(busy)
         self.buttons["cancel"].setEnabled(busy)
-        self.bar.setVisible(busy)
-        self.bar.setRange(0, 0 if busy else 1000)
-        self.bar.setFormat("")
-
-    def _on_progress(self, share: float, text: str) -> None:
-        self.bar.setRange(0, 1000)
-        self.bar.setValue(round(share * 1000))
-        self.bar.setFormat(f"{text}  %p %" if text else "%p %")
 
 
 __all__ = [

@@ -19,6 +19,9 @@ COLOURS = {
 }
 """Line colour of each state."""
 
+DRAWING_TOOLS = ("add_line", "add_polyline", "add_path", "direct", "vertex_insert", "vertex_remove")
+"""Modes of a Shapes layer in which the damaged slice has to be seen."""
+
 FEATURES = {
     "slice": int,
     "half_width": float,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, Qt
-from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QLabel
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QWidget
 
+from sff_napari.napari_plugin.side_window import SideWindow
 from sff_napari.napari_plugin.workers import Channel, Job
 from sff_napari.sessions.thinning import sampled
 
@@ -53,33 +53,43 @@ def stacked(rows: list[NDArray[Any]], limits: tuple[float, float], thick: int) -
 
 
 class SideView(QObject):
-    """Shows the cut in a label, as asked for by the controller."""
+    """Shows the cut in a window of its own, as asked for by the controller.
 
-    def __init__(self, controller: Controller, label: QLabel) -> None:
-        super().__init__(label)  # so that it ends with the label
+    Parameters
+    ----------
+    controller : Controller
+        The session.
+    panel : QWidget
+        The window closes with it.
+    """
+
+    def __init__(self, controller: Controller, panel: QWidget) -> None:
+        super().__init__(panel)
         self.controller = controller
-        self.label = label
+        self.window = SideWindow(panel)
         self.picture: NDArray[np.uint8] | None = None
         self._job: Job | None = None
+        self._again_wanted = False
         controller.side_view.connect(self.toggle)
-        controller.index_changed.connect(self.hide)
+        controller.index_changed.connect(self._again)
         controller.source_changed.connect(self.hide)
         controller.results_changed.connect(self._again)
 
     def toggle(self) -> None:
         """Show the cut across the chosen line, or put it away."""
-        if not self.label.isHidden():
+        if self.window.isVisible():
             self.hide()
         else:
             self.show()
 
     def hide(self) -> None:
         """Put the cut away."""
-        self.label.hide()
+        self.window.hide()
         self.picture = None
 
     def _again(self) -> None:
-        if not self.label.isHidden():
+        if self.window.isVisible():
+            self._again_wanted = self._job is not None
             self.show()
 
     def show(self) -> None:
@@ -104,7 +114,8 @@ class SideView(QObject):
         sizes = source.voxel_size
         scale = source.layer.scale
         ratio = sizes[0] / sizes[2] if sizes else float(scale[source.axis]) / float(scale[-1])
-        thick = int(np.clip(round(ratio), 3, 12))
+        # A slice is as thick as its voxels are, but a stack of few slices fills the window, too.
+        thick = int(np.clip(round(ratio), 3, 60))
         low, high = (float(v) for v in source.layer.contrast_limits)
 
         def read(channel: Channel) -> NDArray[np.uint8]:
@@ -126,6 +137,9 @@ class SideView(QObject):
 
     def _done(self) -> None:
         self._job = None
+        if self._again_wanted:
+            self._again_wanted = False
+            self.show()
 
     def _paint(self, pair: NDArray[np.uint8], plane: str, rows: slice) -> None:
         gap, tick = 6, 5
@@ -137,19 +151,17 @@ class SideView(QObject):
             for side in (slice(0, tick), slice(-tick, None)):
                 picture[top + rows.start : top + rows.stop, side] = 255
         self.picture = picture
-        rgb = np.ascontiguousarray(np.repeat(picture[..., None], 3, axis=2))
-        image = QImage(
-            rgb.data, rgb.shape[1], rgb.shape[0], rgb.strides[0], QImage.Format.Format_RGB888
-        )
-        parent = self.label.parentWidget()
-        room = max(200, (parent.width() if parent is not None else 260) - 24)
-        self.label.setPixmap(
-            QPixmap.fromImage(image.copy()).scaledToWidth(
-                room, Qt.TransformationMode.SmoothTransformation
+        middle = picture.shape[0] // 2
+        self.window.picture.show_pair(
+            *(
+                np.repeat(half[..., None], 3, axis=2)
+                for half in (picture[: middle - gap // 2], picture[middle + gap // 2 :])
             )
         )
-        self.label.setToolTip(
-            f"{plane} cut across the fold: above before, below after; "
-            "bright marks at the sides show the present slice."
+        source = self.controller.source
+        name = "" if source is None else source.name_of(self.controller.index)
+        self.window.about.setText(
+            f"{plane} cut across the fold of slice {name}, one row a slice. "
+            "Bright marks at the sides show this slice."
         )
-        self.label.show()
+        self.window.show()

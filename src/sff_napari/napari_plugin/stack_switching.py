@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sff_napari.errors import SffError
+from sff_napari.napari_plugin.shapes_view import DRAWING_TOOLS
 from sff_napari.napari_plugin.source import ImageSource
 from sff_napari.napari_plugin.stack_in_work import StackInWork
 from sff_napari.napari_plugin.stack_reader import voxel_size_in_file
@@ -45,6 +46,7 @@ class StackSwitching(StackInWork):
     offered: Any
     scale_known: Any
     saved: Any
+    tool_changed: Any
     status: Any
     cancel: Any
     fail: Any
@@ -96,6 +98,10 @@ class StackSwitching(StackInWork):
         work.lines.on_layer = self.on_fold_layer
         work.lines.changed.connect(partial(self._when_in_work, work, self._on_lines))
         work.lines.noticed.connect(self.fail)
+        work.lines.tool_changed.connect(partial(self._when_in_work, work, self.tool_changed.emit))
+        work.lines.tool_changed.connect(
+            lambda mode: work.layers.hide_for_drawing(mode in DRAWING_TOOLS)
+        )
         work.keeper.saved.connect(partial(self._when_in_work, work, self.saved.emit))
         work.keeper.failed.connect(self.fail)
         work.keeper.answered.connect(partial(self._on_answered, work))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import Cancelled, FoldError, InputError
@@ -74,8 +75,6 @@ def _rehearse(channel: Channel) -> None:
     if _rehearsed:
         return
     _rehearsed.append(True)
-    import numpy as np
-
     from sff_napari import Fold, restore
 
     channel.progress(0.6, "Getting ready")
@@ -219,12 +218,34 @@ def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
         for name in ("restored", "reference", "unfolded", "flow", "synthesised", "confidence")
         if getattr(result, name) is not None
     }
+    keep_no_data(damaged, arrays)
     report = getattr(result, "report", None)
     channel.progress(1.0, "Done")
     truth = None
     if request.truth is not None:
         truth = psnr_of(damaged, request.truth), psnr_of(result.restored, request.truth)
     return Restored(request, arrays, scores, _plain(report), seconds, truth)
+
+
+def keep_no_data(damaged: NDArray[Any], arrays: dict[str, NDArray[Any]]) -> None:
+    """Leave what is no image in the damaged slice (Y, X) as it is, in place: nothing is made up.
+
+    That are NaN and borders of one value; see `sff_napari.no_data.find_no_data`.
+    """
+    from sff_napari.no_data import find_no_data
+
+    mask = find_no_data(damaged)
+    if mask is None:
+        return
+    for name, value in (
+        ("restored", damaged[mask]),
+        ("synthesised", 0),
+        ("flow", np.nan),
+        ("confidence", 0),
+    ):
+        if name in arrays:
+            arrays[name] = arrays[name].copy()
+            arrays[name][..., mask] = value
 
 
 def psnr_of(image: NDArray[Any], truth: NDArray[Any]) -> float:

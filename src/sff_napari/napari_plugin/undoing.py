@@ -16,6 +16,7 @@ class Undoing(StackInWork):
 
     # Signals and helpers of the controller.
     status: Any
+    results_changed: Any
     ask: Any
     go_to: Any
     apply_results: Any
@@ -86,3 +87,5 @@ class Undoing(StackInWork):
             self.apply_results(results)
         if lines:
             self.lines.apply(lines)
+        # Whatever a preview or a score showed is over.
+        self.results_changed.emit()
