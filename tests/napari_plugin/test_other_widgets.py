@@ -226,7 +226,9 @@ def test_keys_are_listed_and_bound(panel, draw):
 def test_options_reach_the_core_arguments(panel):
     options, c = panel.options, panel.controller
     options.tile.setValue(512)
-    options.methods["unfolding"].setCurrentText("network")
+    box = options.methods["unfolding"]
+    assert box.currentText() == "fitted law of the fold (default)"
+    box.setCurrentText("trained network")
     options.skip.setChecked(False)
     options.cover.setValue(3)
     options.threshold.setValue(0.4)
@@ -242,6 +244,9 @@ def test_options_reach_the_core_arguments(panel):
     }
     assert c.form.as_detect_arguments() == {"device": "auto", "max_folds": 2, "threshold": 0.4}
     assert "cannot be read" in options.card.text()
+    assert not options.card.isVisibleTo(options)
+    options.more.click()
+    assert options.card.isVisibleTo(options)
     options.device.setCurrentText("cpu")
     assert panel.stack.device.text() == "cpu"
 

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 from sff_napari import Fold, simulate_fold
+from sff_napari.evaluation.without_truth import NeighbourScores
+from sff_napari.napari_plugin.help_section import problem_report
+from sff_napari.napari_plugin.review import plain_verdict
+from sff_napari.napari_plugin.weights_card import weights_in_brief
 
 DAMAGED = 2
 LINE = [(0.0, 96.0), (223.0, 130.0)]
@@ -56,13 +60,13 @@ def test_progress_and_cancel_are_seen_from_everywhere_and_move_nothing(panel, fi
     row = panel.progress
     before = row.geometry(), panel.stack.geometry(), panel.find.geometry()
     panel.find.buttons["detect_all"].click()
-    assert row.bar.isVisible()
-    assert row.cancel.isVisible()
+    assert row.bar.isVisibleTo(panel)
+    assert row.cancel.isVisibleTo(panel)
     until(lambda: row.bar.format() or not c.is_busy)
     assert (row.geometry(), panel.stack.geometry(), panel.find.geometry()) == before
     row.cancel.click()
     finish(c)
-    assert not row.bar.isVisible()
+    assert not row.bar.isVisibleTo(panel)
     assert "Cancelled" in panel.status.text()
 
 
@@ -115,3 +119,55 @@ def test_what_is_no_image_stays_so(open_panel, clean_stack, draw, finish, settle
     assert np.isfinite(restored[:, 48:]).all()
     assert (c.store.array((DAMAGED,), "synthesised")[:, :40] == 0).all()
     assert np.isnan(c.store.array((DAMAGED,), "flow")[:, :, :40]).all()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "clean", "said"),
+    [
+        (0.16, 0.30, 0.55, "does not fit as well as clean slices"),
+        (0.16, 0.53, 0.55, "fits about as well as there"),
+        (0.40, 0.38, 0.55, "no better than before"),
+        (0.16, 0.30, np.nan, "no clean slices near by"),
+        (np.nan, np.nan, 0.5, "judge by eye"),
+    ],
+)
+def test_the_words_say_what_the_numbers_say(before, after, clean, said):
+    scores = NeighbourScores(before, after, 0.5, 0.5, clean, 0.9)
+    assert said in plain_verdict(scores)
+    if after == after:
+        assert f"{before:.2f} to {after:.2f}" in plain_verdict(scores)
+
+
+def test_the_plot_shows_the_scores_of_the_slice(restored):
+    plot = restored.judge.plot
+    assert plot.isVisibleTo(restored)
+    assert plot.scores.near_after == 0.4
+    picture = plot.grab().toImage()
+    colours = {
+        picture.pixelColor(x, y).name()
+        for x in range(picture.width())
+        for y in range(picture.height())
+    }
+    assert {"#27c27a", "#2f9dff"} <= colours, "clean slices, and the arrow"
+    restored.controller.go_to((0,))
+    restored.judge.refresh()
+    assert not plot.isVisibleTo(restored)
+
+
+def test_a_report_holds_versions_and_the_last_errors(panel, qtbot, monkeypatch):
+    from qtpy.QtWidgets import QApplication
+
+    from sff_napari.napari_plugin.workers import sentence
+
+    sentence(ZeroDivisionError("an odd thing"))
+    panel.help.report.click()
+    text = QApplication.clipboard().text()
+    assert text == problem_report()
+    for part in ("sff-napari", "napari ", "Python ", "an odd thing", "What I did"):
+        assert part in text
+    assert "Copied" in panel.help.said.text()
+
+
+def test_weights_are_described_in_words(tmp_path):
+    assert "were trained on" in weights_in_brief("")
+    assert "no weights" in weights_in_brief(str(tmp_path))

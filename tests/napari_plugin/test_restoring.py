@@ -169,7 +169,7 @@ def test_accepting_every_line_accepts_the_slice(restored):
 
 def test_flicker_shows_the_damaged_slice_while_held(restored):
     layers = restored.viewer.layers
-    layers["folds"].mode = "direct"
+    layers["folds"].mode = "select"
     restored.judge.flicker.pressed.emit()
     assert layers["restored"].opacity == 0
     assert layers["folds"].opacity == 0
@@ -177,7 +177,7 @@ def test_flicker_shows_the_damaged_slice_while_held(restored):
     restored.judge.flicker.released.emit()
     assert layers["restored"].opacity == 1
     assert layers["folds"].opacity == 0.5
-    assert layers["folds"].mode == "direct", "the tool in use stays in use"
+    assert layers["folds"].mode == "select", "the tool in use stays in use"
 
 
 def test_a_repeating_key_does_not_make_the_picture_flash(restored, until):

@@ -61,7 +61,7 @@ class FoldLines(QObject):
     """Set of slices whose lines have changed."""
     noticed = Signal(str)
     tool_changed = Signal(str)
-    """Name of the layer's mode."""
+    """Mode."""
 
     def __init__(
         self, viewer: Viewer, source: ImageSource, history: History, queue: LayerQueue

@@ -25,13 +25,29 @@ from sff_napari.napari_plugin.actions import ACTIONS, FLICKER_KEY, LIVE_KEY
 from sff_napari.napari_plugin.results import EXTRA
 from sff_napari.napari_plugin.sections import wrapped
 from sff_napari.napari_plugin.settings import LAYER_KEYS
-from sff_napari.napari_plugin.weights_card import describe_weights
+from sff_napari.napari_plugin.weights_card import describe_weights, weights_in_brief
 
 if TYPE_CHECKING:
     from sff_napari.napari_plugin.controller import Controller
     from sff_napari.napari_plugin.tasks import Machine
 
-_DEFAULT = "default"
+_DEFAULTS = {"interpolation": "motion", "unfolding": "law", "fusion": "learned"}
+"""What `sff_napari.restore` takes when nothing is chosen."""
+_NAMES = {
+    "motion": "neighbours, moved to meet each other",
+    "mean": "mean of the neighbours",
+    "previous": "the slice before",
+    "following": "the slice after",
+    "law": "fitted law of the fold",
+    "none": "do not unfold",
+    "learned": "learned filling",
+    "expected": "smooth filling",
+    "seamless": "filling without seams",
+    "stitch": "plain stitching",
+    "network": "trained network",
+    "network-everywhere": "trained network, everywhere",
+}
+"""Methods as a person understands them; the names of the core are kept in the items."""
 _TIPS = {
     "interpolation": "How the slice is guessed from its neighbours.",
     "unfolding": "How the displacement of the fold is found.",
@@ -56,8 +72,12 @@ class Options(QCollapsible):
         self.methods: dict[str, QComboBox] = {}
         for stage, tip in _TIPS.items():
             box = QComboBox(body)
-            box.addItem(_DEFAULT)
+            box.addItem(f"{_NAMES[_DEFAULTS[stage]]} (default)", "")
             box.setToolTip(tip)
+            box.setMinimumContentsLength(10)
+            box.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
             self.methods[stage] = box
             form.addRow(stage.capitalize(), box)
         self.weights = QLineEdit(body)
@@ -73,8 +93,17 @@ class Options(QCollapsible):
         row.addWidget(self.weights, 1)
         row.addWidget(browse)
         form.addRow("Weights", row)
+        self.brief = wrapped()
+        form.addRow(self.brief)
+        self.more = QPushButton("Details of the weights", body)
+        self.more.setCheckable(True)
+        self.more.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.more.setToolTip("What the files of the weights say about themselves.")
+        form.addRow(self.more)
         self.card = wrapped()
-        self.card.setToolTip("What these weights were trained on.")
+        self.card.setToolTip("What these weights were trained on, and how they scored.")
+        self.card.hide()
+        self.more.toggled.connect(self.card.setVisible)
         form.addRow(self.card)
         self.tile = QSpinBox(body)
         self.tile.setRange(0, 16384)
@@ -110,6 +139,11 @@ class Options(QCollapsible):
             box.setToolTip(f"Whether a layer '{name}' is made beside 'restored'.")
             self.layers[name] = box
             form.addRow(box)
+        for row in range(form.rowCount()):
+            label = form.itemAt(row, QFormLayout.ItemRole.LabelRole)
+            field = form.itemAt(row, QFormLayout.ItemRole.FieldRole)
+            if label is not None and field is not None and field.widget() is not None:
+                label.widget().setToolTip(field.widget().toolTip())
         self.addWidget(body)
         self.show_form()
         for box in (self.device, *self.methods.values()):
@@ -126,7 +160,7 @@ class Options(QCollapsible):
         form = self.controller.form
         _choose(self.device, form.device)
         for stage, box in self.methods.items():
-            _choose(box, getattr(form, stage) or _DEFAULT)
+            _choose_method(box, getattr(form, stage))
         self.weights.setText(form.weights)
         self.tile.setValue(form.tile)
         self.cover.setValue(form.cover)
@@ -160,15 +194,14 @@ class Options(QCollapsible):
         _choose(self.device, chosen)
         for stage, names in machine.methods.items():
             box = self.methods[stage]
-            box.addItems([name for name in names if box.findText(name) < 0])
-            _choose(box, getattr(self.controller.form, stage) or _DEFAULT)
-        self.card.setText(describe_weights(self.controller.form.weights))
+            for name in names:
+                if box.findData(name) < 0 and name != _DEFAULTS[stage]:
+                    box.addItem(_NAMES.get(name, name), name)
+            _choose_method(box, getattr(self.controller.form, stage))
+        self._show_weights()
 
     def _on_change(self, *_: Any) -> None:
-        methods = {
-            stage: "" if box.currentText() == _DEFAULT else box.currentText()
-            for stage, box in self.methods.items()
-        }
+        methods = {stage: str(box.currentData() or "") for stage, box in self.methods.items()}
         before = self.controller.form
         form = before.with_changes(
             device=self.device.currentText() or "auto",
@@ -183,11 +216,16 @@ class Options(QCollapsible):
         )
         self.controller.form = form
         if form.weights != before.weights:
-            self.card.setText(describe_weights(form.weights))
+            self._show_weights()
         if form.show != before.show and self.controller.layers is not None:
             self.controller.layers.want(set(form.show))
         if form.device != before.device and self.controller.machine is not None:
             self.controller.machine_known.emit(self.controller.machine)
+
+    def _show_weights(self) -> None:
+        weights = self.controller.form.weights
+        self.brief.setText(weights_in_brief(weights))
+        self.card.setText(describe_weights(weights))
 
     def _browse(self, *_: Any) -> None:
         path = QFileDialog.getExistingDirectory(
@@ -203,6 +241,14 @@ def _choose(box: QComboBox, text: str) -> None:
     if box.findText(text) < 0:
         box.addItem(text)
     box.setCurrentText(text)
+    box.blockSignals(blocked)
+
+
+def _choose_method(box: QComboBox, name: str) -> None:
+    blocked = box.blockSignals(True)
+    if box.findData(name) < 0:
+        box.addItem(_NAMES.get(name, name), name)
+    box.setCurrentIndex(box.findData(name))
     box.blockSignals(blocked)
 
 

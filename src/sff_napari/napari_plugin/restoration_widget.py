@@ -23,6 +23,7 @@ from sff_napari.napari_plugin.actions import (
 )
 from sff_napari.napari_plugin.controller import Controller
 from sff_napari.napari_plugin.export import ExportDialog
+from sff_napari.napari_plugin.help_section import Help
 from sff_napari.napari_plugin.live import LivePreview
 from sff_napari.napari_plugin.options import Keys, Options
 from sff_napari.napari_plugin.progress_row import ProgressRow
@@ -76,6 +77,7 @@ class RestorationWidget(QWidget):
         keep.addWidget(self.saved)
         self.options = Options(controller)
         self.keys = Keys()
+        self.help = Help()
         self.progress = ProgressRow(controller)
         self.status = QLabel()
         self.status.setWordWrap(True)
@@ -154,6 +156,7 @@ class RestorationWidget(QWidget):
             layout.addWidget(section)
         layout.addWidget(self.options)
         layout.addWidget(self.keys)
+        layout.addWidget(self.help)
         layout.addStretch(1)
         scroll = QScrollArea(self)
         scroll.setWidgetResizable(True)

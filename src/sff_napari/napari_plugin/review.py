@@ -20,15 +20,19 @@ from qtpy.QtWidgets import (
 
 from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.actions import FLICKER_KEY
+from sff_napari.napari_plugin.agreement_plot import AgreementPlot
 from sff_napari.napari_plugin.flow_view import legend
 from sff_napari.napari_plugin.sections import Section, wrapped
 from sff_napari.napari_plugin.shapes_view import COLOURS
 
 if TYPE_CHECKING:
+    from sff_napari.evaluation.without_truth import NeighbourScores
     from sff_napari.napari_plugin.controller import Controller
     from sff_napari.sessions import Index
 
 
+NEAR_CLEAN = 0.05
+"""Agreement this much below that of clean slices still counts as theirs."""
 _REPEAT_MS = 60
 """A key that comes back within this time was never let go."""
 
@@ -95,6 +99,8 @@ class JudgeSection(Section):
             "'near' is where the fold moved tissue. Clean slices of this stack tell what to expect."
         )
         layout.addWidget(self.scores)
+        self.plot = AgreementPlot(self)
+        layout.addWidget(self.plot)
         self.verdict = wrapped()
         layout.addWidget(self.verdict)
         row = QHBoxLayout()
@@ -120,6 +126,7 @@ class JudgeSection(Section):
         result = controller.store.get(controller.index) if controller.source else None
         scores = result.scores if result is not None else None
         self.flicker.setEnabled(result is not None)
+        self.plot.show_scores(scores)
         if result is None or scores is None:
             self.scores.setText("No result on this slice yet." if result is None else "")
             self.verdict.setText("")
@@ -146,7 +153,7 @@ class JudgeSection(Section):
         source = _from_slices(result.record.neighbours)
         self.scores.setText(f"{source}Correlation with the neighbours<table>{head}{rows}</table>")
         colours = compat.theme_colours(controller.viewer)
-        text = scores.verdict
+        text = plain_verdict(scores)
         if result.state == "stale":
             text = "The lines have changed since: restore the slice again."
         alarm = result.state == "stale" or scores.better is False
@@ -163,6 +170,24 @@ def _from_slices(neighbours: dict[str, Any]) -> str:
         return ""
     plural = "s" if len(names) > 1 else ""
     return f"Restored from slice{plural} {' and '.join(names)}.<br>"
+
+
+def plain_verdict(scores: NeighbourScores) -> str:
+    """Return what the numbers say and what they do not, in one or two sentences."""
+    before, after, clean = scores.near_before, scores.near_after, scores.clean
+    if math.isnan(before) or math.isnan(after):
+        return "Too little tissue beside the fold could be compared: judge by eye."
+    moved = f"Near the fold the agreement went from {before:.2f} to {after:.2f}"
+    if scores.better is False:
+        return f"{moved}: no better than before. Check the line's place and width."
+    if math.isnan(clean):
+        return f"{moved}. There are no clean slices near by to compare with: judge by eye."
+    if after >= clean - NEAR_CLEAN:
+        return f"{moved}; clean slices have {clean:.2f}. Tissue fits about as well as there."
+    return (
+        f"{moved}; clean slices have {clean:.2f}. It is better than before but does not fit as "
+        "well as clean slices do: look whether a structure is broken at the fold."
+    )
 
 
 def _number(value: float) -> str:

@@ -25,6 +25,28 @@ def describe_weights(path: str) -> str:
     return "No weights are bundled: reinstall sff-napari."
 
 
+def weights_in_brief(path: str) -> str:
+    """Return in two sentences what the weights of a folder were trained on; empty: bundled."""
+    folder = Path(path) if path else Path(str(files("sff_napari") / "weights"))
+    trained: dict[str, list[str]] = {}
+    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+        try:
+            metadata = read_header(file)
+        except (OSError, ValueError, struct.error):
+            continue
+        data = str(metadata.get("data") or metadata.get("trained_on") or "")
+        trained.setdefault(data, []).append(str(metadata.get("kind", file.stem)))
+    if not trained:
+        return "There are no weights of networks that can be read: methods without them are used."
+    sentences = [
+        f"The networks ({', '.join(kinds)}) were trained on {html.escape(data) or 'unnamed data'}."
+        for data, kinds in trained.items()
+    ]
+    return " ".join(
+        [*sentences, "On other tissue they may do worse: compare before and after there."]
+    )
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """Return the metadata in the header of a safetensors file, without loading tensors."""
     with path.open("rb") as file:
