@@ -22,7 +22,7 @@ import numpy as np
 
 IMAGES = Path(__file__).parent / "images"
 WINDOW = (0, 0, 1360, 860)
-SLICE = 5
+SLICE = 4
 
 
 class Person:
@@ -184,14 +184,16 @@ def repair(viewer: Any, panel: Any, person: Person) -> list[Any]:
         frames.append(person.frame())
     person.press(panel.judge.buttons["side"])
     person.wait(lambda: panel.side_view.picture is not None)
+    person.photograph("08-side-view", panel.side_view.window)
+    panel.side_view.hide()
     for name in ("flow", "synthesised"):
         viewer.layers[name].visible = True
-    person.photograph("08-side-view-and-flow")
+    person.photograph("08-flow")
     for name in ("flow", "synthesised"):
         viewer.layers[name].visible = False
     person.point_at(person.place(image, SLICE, 40, 40))
     person.do("key", "shift+a")
-    person.wait(lambda: controller.store.get((SLICE,)).record.folder is not None)
+    controller.keeper.wait()
     person.press(panel.find.buttons["detect_all"])
     person.wait(idle)
     person.press(panel.review.buttons["next"])
@@ -223,10 +225,10 @@ def simulate(viewer: Any, person: Person) -> None:
     """Show the widget that simulates a fold."""
     _dock, widget = viewer.window.add_plugin_dock_widget("sff-napari", "Simulate a fold")
     image = viewer.layers[0]
-    viewer.dims.set_current_step(0, 3)
+    viewer.dims.set_current_step(0, 5)
     person.look(0.5)
     person.press(widget.draw)
-    person.drag(person.place(image, 3, 5, 120), person.place(image, 3, 378, 250))
+    person.drag(person.place(image, 5, 5, 120), person.place(image, 5, 378, 250))
     person.press(widget.run)
     person.wait(lambda: "folded stack folded" in viewer.layers)
     person.photograph("12-simulate")

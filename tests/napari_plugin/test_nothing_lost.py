@@ -253,6 +253,7 @@ def test_detecting_beside_an_offer_asks_first(restored, open_panel, folded_stack
 def test_layers_that_were_deleted_come_back(restored, settle):
     c = restored.controller
     layers = restored.viewer.layers
+    assert not restored.judge.buttons["show_results"].isVisibleTo(restored)
     for name in ("restored", "folds"):
         layers.remove(name)
     settle(c)

@@ -49,6 +49,7 @@ class Controller(
     results_changed = Signal()
     status = Signal(str)
     saved = Signal(str)
+    layers_changed = Signal()
     tool_changed = Signal(str)
     busy = Signal(bool)
     progressed = Signal(float, str)

@@ -13,6 +13,8 @@ from sff_napari.napari_plugin.store import ResultStore
 from sff_napari.sessions.records import Index
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari import Viewer
     from napari.layers import Layer
 
@@ -48,6 +50,8 @@ class ResultLayers:
         self.store = store
         self.wanted: set[str] = {"synthesised", "flow"}
         self.layers: dict[str, Layer] = {}
+        self.on_change: Callable[[], object] = lambda: None
+        """Called after a layer was added."""
         self._hidden_by_tool = False
 
     def layer(self, name: str) -> Any | None:
@@ -85,6 +89,7 @@ class ResultLayers:
                 return
             if wanted and self.source.is_current(self.viewer):
                 self._add(name)
+                self.on_change()
 
         self.queue.later(bring, key=(id(self), "add", name))
 

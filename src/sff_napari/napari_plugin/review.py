@@ -116,6 +116,7 @@ class JudgeSection(Section):
         controller.lines_changed.connect(self.refresh)
         controller.index_changed.connect(self.refresh)
         controller.source_changed.connect(self.refresh)
+        controller.layers_changed.connect(self.refresh)
         self.refresh()
 
     def refresh(self) -> None:

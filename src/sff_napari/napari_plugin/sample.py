@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 SHAPE = (10, 384, 384)
-FOLDED = (2, 5, 7)
+FOLDED = (1, 4, 7)
+"""napari opens a stack in its middle: there is a fold."""
+MARGIN = 32
+"""Pixels on each side that are made but not kept."""
 TRUTH = "sff_napari_truth"
 """Key in an image layer's metadata: clean slices (Y, X) by index, where they are known."""
 
@@ -33,14 +36,18 @@ def folded_stack(
 
     from sff_napari.simulation import RealisticRanges, neuropil, simulate_realistic
 
-    stack = neuropil(shape, seed=seed)
+    # What a fold pulls in from beyond the border must be tissue, not a mirror image: so more
+    # is made than is kept.
+    whole = neuropil((shape[0], shape[1] + 2 * MARGIN, shape[2] + 2 * MARGIN), seed=seed)
+    kept = (slice(MARGIN, MARGIN + shape[1]), slice(MARGIN, MARGIN + shape[2]))
     truth = {}
     ranges = RealisticRanges(half_width=(4.0, 8.0), gap=(10.0, 30.0), inside_end=0.15)
     for number, z in enumerate(folded):
-        truth[(z,)] = stack[z].copy()
+        truth[(z,)] = whole[z][kept].copy()
         rng = np.random.default_rng(seed + 10 * z)
         count = 2 if number == len(folded) - 1 and len(folded) > 2 else 1
-        stack[z] = simulate_realistic(stack[z], rng, count=count, ranges=ranges).damaged
+        whole[z] = simulate_realistic(whole[z], rng, count=count, ranges=ranges).damaged
+    stack = whole[:, kept[0], kept[1]].copy()
     kwargs: dict[str, Any] = {
         "name": "folded stack",
         "contrast_limits": (0, 255),

@@ -46,6 +46,7 @@ class StackSwitching(StackInWork):
     offered: Any
     scale_known: Any
     saved: Any
+    layers_changed: Any
     tool_changed: Any
     status: Any
     cancel: Any
@@ -96,6 +97,7 @@ class StackSwitching(StackInWork):
         work.settings = self.form.to_dict()
         work.layers.wanted = set(self.form.show)
         work.lines.on_layer = self.on_fold_layer
+        work.layers.on_change = self.layers_changed.emit
         work.lines.changed.connect(partial(self._when_in_work, work, self._on_lines))
         work.lines.noticed.connect(self.fail)
         work.lines.tool_changed.connect(partial(self._when_in_work, work, self.tool_changed.emit))
