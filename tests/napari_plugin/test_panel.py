@@ -171,3 +171,35 @@ def test_a_report_holds_versions_and_the_last_errors(panel, qtbot, monkeypatch):
 def test_weights_are_described_in_words(tmp_path):
     assert "were trained on" in weights_in_brief("")
     assert "no weights" in weights_in_brief(str(tmp_path))
+
+
+def test_a_line_where_no_fold_is_gets_a_warning(panel, draw, finish, monkeypatch, true_fold):
+    told = []
+    monkeypatch.setattr("sff_napari.napari_plugin.controller.show_problem", told.append)
+    c = panel.controller
+    draw(c, true_fold.vertices)
+    c.restore_here()
+    finish(c)
+    assert not told, "the true line needs no warning"
+    c.delete_lines()
+    draw(c, [(5.0, 190.0), (215.0, 200.0)])
+    c.restore_here()
+    finish(c)
+    assert "nothing dark along a line" in told[-1]
+    assert c.state_of((DAMAGED,)) == "restored", "it is restored all the same"
+
+
+def test_the_exported_folder_can_be_opened(restored, finish, tmp_path, monkeypatch, qtbot):
+    from sff_napari.napari_plugin import restoration_widget
+    from sff_napari.napari_plugin.export import start_export
+
+    opened = []
+    monkeypatch.setattr(
+        restoration_widget.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile())
+    )
+    c = restored.controller
+    assert not restored.open_folder.isVisibleTo(restored)
+    start_export(c, tmp_path / "out", "tiff", ["lines"])
+    finish(c)
+    restored.open_folder.click()
+    assert opened == [str(tmp_path / "out")]

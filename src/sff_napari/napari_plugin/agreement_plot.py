@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QWidget
 if TYPE_CHECKING:
     from sff_napari.evaluation.without_truth import NeighbourScores
 
-_LEFT, _RIGHT = 76, 40
+_LEFT, _RIGHT = 96, 40
 
 
 class AgreementPlot(QWidget):

@@ -58,6 +58,7 @@ class Controller(
     machine_known = Signal(object)
     side_view = Signal()
     export_wanted = Signal()
+    exported = Signal(str)
 
     def __init__(self, viewer: Viewer, form: FormState | None = None) -> None:
         super().__init__()

@@ -121,6 +121,7 @@ def start_export(
         many = f" in {len(jobs)} volumes" if every_volume else ""
         text = f"Exported {count} corrected slice{'s' * (count != 1)}{many} to {folder}."
         controller.status.emit(text)
+        controller.exported.emit(str(folder))
         show_note(text)
 
     controller._run(work).returned.connect(done)

@@ -171,6 +171,8 @@ class RestorationActions(StackInWork):
         if isinstance(told, list):
             told = " ".join(str(part) for part in told)
         self.status.emit(" ".join(part for part in (note, str(told), neighbours.note) if part))
+        if outcome.warning:
+            self.fail(outcome.warning)
 
 
 @cache

@@ -7,9 +7,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QLabel, QScrollArea, QShortcut, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QTimer, QUrl
+from qtpy.QtGui import QDesktopServices, QKeySequence
+from qtpy.QtWidgets import QLabel, QPushButton, QScrollArea, QShortcut, QVBoxLayout, QWidget
 
 from sff_napari.errors import SffError
 from sff_napari.napari_plugin import compat
@@ -74,6 +74,13 @@ class RestorationWidget(QWidget):
         self.saved = wrapped("Your work is saved as it happens.")
         self.saved.setToolTip("When and where your work was saved last.")
         keep.addWidget(self.keep.add_button("export"))
+        self.open_folder = QPushButton("Open the exported folder")
+        self.open_folder.setToolTip("Show what was exported last in the file manager.")
+        self.open_folder.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.open_folder.hide()
+        self.open_folder.clicked.connect(self._show_folder)
+        self._exported = ""
+        keep.addWidget(self.open_folder)
         keep.addWidget(self.saved)
         self.options = Options(controller)
         self.keys = Keys()
@@ -98,6 +105,7 @@ class RestorationWidget(QWidget):
         controller.saved.connect(self.saved.setText)
         controller.busy.connect(self._on_busy)
         controller.export_wanted.connect(self._export)
+        controller.exported.connect(self._on_exported)
         self.restore.live.toggled.connect(self.live.set_on)
         self.restore.live.setChecked(bool(values["live_preview"]))
         self.stack.layer.activated.connect(self._on_layer_chosen)
@@ -313,6 +321,13 @@ class RestorationWidget(QWidget):
             ExportDialog(self.controller, self).exec()
         except SffError as error:
             self.controller.fail(str(error))
+
+    def _on_exported(self, folder: str) -> None:
+        self._exported = folder
+        self.open_folder.show()
+
+    def _show_folder(self, *_: Any) -> None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(self._exported))
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802
         """Save and stop when napari closes the panel."""

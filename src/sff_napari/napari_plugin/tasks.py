@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sff_napari.errors import Cancelled, FoldError, InputError
 from sff_napari.evaluation.without_truth import NeighbourScores, score_without_truth
+from sff_napari.napari_plugin.line_darkness import shows_dark_line
 from sff_napari.sessions.neighbours import Neighbours
 from sff_napari.sessions.records import FoldRecord, Index
 
@@ -170,6 +171,7 @@ class Restored:
     report: dict[str, Any]
     seconds: float
     truth: tuple[float, float] | None = None
+    warning: str = ""
 
 
 @politely
@@ -224,7 +226,12 @@ def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
     truth = None
     if request.truth is not None:
         truth = psnr_of(damaged, request.truth), psnr_of(result.restored, request.truth)
-    return Restored(request, arrays, scores, _plain(report), seconds, truth)
+    faint = sum(not shows_dark_line(damaged, record) for record in request.records)
+    lines = "a line" if faint == 1 else f"{faint} lines"
+    warning = f"The picture shows nothing dark along {lines} on this slice: is there a fold?"
+    return Restored(
+        request, arrays, scores, _plain(report), seconds, truth, warning if faint else ""
+    )
 
 
 def keep_no_data(damaged: NDArray[Any], arrays: dict[str, NDArray[Any]]) -> None:
