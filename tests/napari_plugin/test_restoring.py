@@ -266,6 +266,7 @@ def test_a_result_for_a_layer_that_was_removed_is_dropped(
     panel.viewer.layers.remove("stack")
     slow_restore.skip.set()
     until(lambda: job.is_over)
+    until(lambda: c.layer_queue.is_idle)
     assert c.source is None
     assert "restored" not in panel.viewer.layers
     assert "folds" not in panel.viewer.layers
