@@ -23,6 +23,7 @@ from sff_napari.networks import weights
 from sff_napari.no_data import find_no_data
 from sff_napari.progress import Reporter
 from sff_napari.restoration.confidence import FlowConfidence, filling_confidence
+from sff_napari.restoration.dark_rims import dark_rims
 from sff_napari.restoration.fusion.inpainting import CERTAINTY_STEP, Learned
 from sff_napari.restoration.fusion.seamless import (
     HALO,
@@ -134,7 +135,10 @@ class Cascade:
             # What somebody calls a fold is one, also if it looks like a gap between tiles.
             self.finite &= ~torch.from_numpy(empty).to(device) | (distance <= methods.cover)
         self.all_finite = bool(self.finite.all())
+        self.rims = dark_rims(self.damaged, distance, self.finite, methods.cover)
         known = (distance > methods.cover) & self.finite
+        if self.rims is not None:
+            known &= ~self.rims
         far = (distance > _FAR) & self.finite
         del distance
         self.neighbours = self._prepare(around, grey, known, far)
@@ -310,6 +314,9 @@ class Cascade:
         if not self.all_finite:
             gaps = (~self.finite)[None, None].to(torch.float32)
             lost = hidden | ((sample(gaps, y[None], x[None], "bilinear")[0, 0] > 0.01) & moved)
+        if self.rims is not None:
+            dark = self.rims[None, None].to(torch.float32)
+            lost = lost | (sample(dark, y[None], x[None], "bilinear")[0, 0] > 0.01)
         return flow, unfolded, lost
 
     def confidence(self) -> Tensor | None:

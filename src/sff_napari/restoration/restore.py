@@ -18,7 +18,7 @@ from sff_napari.alignment.drift_model import DriftPrior
 from sff_napari.alignment.stack_drift import StackDrift
 from sff_napari.arrays import GreyScale, as_slice, is_constant
 from sff_napari.detection import snap_fold
-from sff_napari.devices import choose_device, describe_device, steady_torch
+from sff_napari.devices import all_threads, choose_device, describe_device, steady_torch
 from sff_napari.errors import FoldError, InputError
 from sff_napari.folds import Fold
 from sff_napari.folds.curve import grid_points
@@ -313,16 +313,17 @@ def _run(
     unfolded = np.empty(shape, dtype=np.float32)
     flow = np.empty((2, *shape), dtype=np.float32)
     synthesised = np.empty(shape, dtype=np.float32)
-    for share, (rows, columns), part in cascade.tiles():
-        reporter(0.7 + 0.3 * share, "Restoring")
-        reference[rows, columns] = grey.from_unit(part.reference)
-        flow[:, rows, columns] = part.flow
-        unfolded[rows, columns] = part.unfolded * np.float32(grey.high - grey.low) + np.float32(
-            grey.low
-        )
-        synthesised[rows, columns] = part.synthesised
-        # Pixels the folds did not touch keep their very bits.
-        restored[rows, columns][part.changed] = grey.from_unit(part.restored[part.changed])
+    with all_threads():
+        for share, (rows, columns), part in cascade.tiles():
+            reporter(0.7 + 0.3 * share, "Restoring")
+            reference[rows, columns] = grey.from_unit(part.reference)
+            flow[:, rows, columns] = part.flow
+            unfolded[rows, columns] = part.unfolded * np.float32(grey.high - grey.low) + np.float32(
+                grey.low
+            )
+            synthesised[rows, columns] = part.synthesised
+            # Pixels the folds did not touch keep their very bits.
+            restored[rows, columns][part.changed] = grey.from_unit(part.restored[part.changed])
     sure = _confidence(cascade.confidence(), flow, synthesised, cascade.tile)
     reporter(1.0, "Done")
     report = cascade.report()

@@ -130,9 +130,10 @@ def fit_posterior(
         if seen is None:
             return None if one is start else one
         solver = _Solver(one, seen, prior, strength, uniform)
-        for width in look.widths:
+        for count, width in enumerate(look.widths):
             reporter.check()
-            solver.step(width)
+            # The strength hardly changes once the windows have settled.
+            solver.step(width, learn=count in (0, len(look.widths) - 1))
         one, strength, uniform = solver.fitted(law_of_fits), solver.strength, solver.uniform
     return one
 
@@ -218,20 +219,24 @@ class _Solver:
         self._explained = seen.applied
         self._learned = False
 
-    def step(self, width: float) -> None:
-        """Take a step, with shifts of windows spread by `width` px about what is explained."""
+    def step(self, width: float, learn: bool) -> None:
+        """Take a step, with shifts of windows spread by `width` px about what is explained.
+
+        With `learn` the strength of drift is found anew first.
+        """
         shift, precision = self.seen.scores.sites(self._explained - self.seen.applied, width)
         total = self.seen.applied + shift
         trust = 1 / (1 + (total - self._explained).square().sum(0) / (2 * _OUTLIER**2))
         noise = 1 / (precision * trust)
-        self.strength = estimate_strength(
-            self.seen.scores.points,
-            self._tangent,
-            (total * self._tangent).sum(0),
-            noise,
-            self.one.drift.shape,
-            self.prior,
-        )
+        if learn:
+            self.strength = estimate_strength(
+                self.seen.scores.points,
+                self._tangent,
+                (total * self._tangent).sum(0),
+                noise,
+                self.one.drift.shape,
+                self.prior,
+            )
         shared = self._covariance.of(self.strength)
         factor = torch.linalg.cholesky(shared + torch.diag(noise))
         mixture = flexible_prior(self.parameters, self.flexible[:-2]).with_offset(self.prior)
