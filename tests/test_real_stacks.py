@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sff_napari.evaluation import evaluate
+from sff_napari.evaluation import Trials, evaluate
 from sff_napari.stacks import open_stack
 
 
@@ -22,8 +22,7 @@ def test_restoring_beats_the_mean_of_the_neighbours(
     data_folder: Path, name: str, kind: str, least_gain: float
 ) -> None:
     stack = open_stack(data_folder / name)
-    table = evaluate(
-        stack, slices=[17, 18], folds=2, kind=kind, methods=["mean", "ours"], device="cpu"
-    )
+    trials = Trials(slices=[17, 18], folds=2, kind=kind, device="cpu")
+    table = evaluate(stack, trials, methods=["mean", "ours"])
     mean, ours = (row.mean["psnr"] for row in table.rows)
     assert ours > mean + least_gain

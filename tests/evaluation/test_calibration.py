@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from sff_napari.evaluation import evaluate, methods
+from sff_napari.evaluation import Trials, evaluate, methods
 from sff_napari.evaluation.calibration import Calibration
 
 
@@ -46,7 +46,7 @@ def test_it_is_part_of_the_evaluation(stack, monkeypatch):
         return methods.Outcome(made.image, made.flow, np.full(made.image.shape, 0.75))
 
     monkeypatch.setattr(methods, "METHODS", {"sure": sure, "ceiling": ceiling})
-    found = evaluate(stack, folds=2, methods=["sure", "ceiling"])
+    found = evaluate(stack, Trials(folds=2), methods=["sure", "ceiling"])
     assert list(found.calibration) == ["sure"]
     assert found.calibration["sure"].error == pytest.approx(0.25)
     assert "said to be within 1 px" in found.table()

@@ -13,13 +13,19 @@ from skimage.metrics import peak_signal_noise_ratio
 from sff_napari.errors import InputError
 from sff_napari.evaluation import (
     METHODS,
+    Perturbation,
+    Trials,
+    common_shift,
     end_point_errors,
     evaluate,
     psnr,
     sharpness,
     spectrum_distance,
     ssim,
+    without_shift,
 )
+from sff_napari.evaluation import methods as methods_module
+from sff_napari.simulation import RealisticRanges, apply_flow
 
 
 def test_psnr_and_ssim_against_skimage(stack):
@@ -88,10 +94,66 @@ def test_end_point_error():
         end_point_errors(flow, truth[:, :2])
 
 
+@pytest.mark.parametrize("shift", [(3.0, -2.0), (-0.5, 4.25), (0.0, 0.0)])
+def test_a_common_shift_is_found_and_taken_out(stack, shift):
+    clean = gaussian_filter(stack[1].astype(np.float64), 1.5)
+    flow = np.zeros((2, *clean.shape), np.float32)
+    flow[1] = 5
+    truth = flow - np.array(shift, np.float32)[:, None, None]
+    truth[:, :20] = np.nan
+    found = common_shift(flow, truth)
+    assert found == pytest.approx(shift, abs=1e-5)
+    image = apply_flow(
+        clean, np.broadcast_to(np.array(shift, np.float32)[:, None, None], (2, *clean.shape))
+    )
+    back, same = without_shift(image, clean, found)
+    lost = [math.ceil(abs(s)) for s in shift]
+    assert back.shape == same.shape == tuple(np.array(clean.shape) - lost)
+    assert np.abs(back - same)[8:-8, 8:-8].max() < 1.5
+    if any(shift):
+        assert np.abs(image - clean)[8:-8, 8:-8].max() > 10
+    far = without_shift(image, clean, np.array([1e4, 0.0]))
+    assert far[0].size == 0
+    assert np.isnan(common_shift(np.full_like(flow, np.nan), truth)).all()
+
+
+def test_what_is_missing_stays_missing_when_a_shift_is_taken_out(stack):
+    image = stack[1].astype(np.float64)
+    image[100:110, 50:60] = np.nan
+    back, _ = without_shift(image, stack[1], np.array([2.0, 0.0]))
+    gap = np.isnan(back)
+    # The first two rows are cut off, so what lay at row 100 is at row 100 again.
+    assert gap[100:110, 50:60].all()
+    assert 100 <= gap.sum() <= 144
+
+
+def test_the_error_is_a_common_shift_and_the_rest(stack, monkeypatch):
+    def off(case, settings):
+        true = case.simulation.flow
+        flow = true + np.array([3.0, 4.0], np.float32)[:, None, None]
+        half = true.shape[2] // 2
+        flow[0, :, :half] += 0.25
+        flow[0, :, half:] -= 0.25
+        image = apply_flow(case.simulation.damaged, flow)
+        return methods_module.Outcome(np.where(np.isnan(image), case.clean, image), flow)
+
+    monkeypatch.setattr(methods_module, "METHODS", {"off": off})
+    found = evaluate(stack, Trials(folds=3, kind="realistic"))
+    mean = found.rows[0].mean
+    assert mean["flow_shift"] == pytest.approx(5, abs=0.1)
+    assert mean["flow_error"] == pytest.approx(5, abs=0.1)
+    assert mean["flow_error_internal"] == pytest.approx(0.25, abs=0.05)
+    assert mean["psnr_unshifted"] > mean["psnr"] + 0.7
+    assert mean["ssim_unshifted"] > mean["ssim"]
+    assert "internal" in found.table()
+    assert "PSNR*" in found.table()
+
+
 @pytest.mark.parametrize("kind", ["straight", "realistic"])
 def test_the_order_of_the_methods_makes_sense(larger, kind):
     names = ["damaged", "copy", "mean", "inpainting", "ours", "ceiling"]
-    table = evaluate(larger, folds=3, kind=kind, seed=1, methods=names, device="cpu")
+    trials = Trials(folds=3, kind=kind, seed=1, device="cpu")
+    table = evaluate(larger, trials, methods=names)
     scores = {row.method: row.mean for row in table.rows}
     assert table.slices == (1,)
     assert scores["ceiling"]["psnr"] >= scores["ours"]["psnr"] > scores["mean"]["psnr"]
@@ -105,9 +167,9 @@ def test_the_order_of_the_methods_makes_sense(larger, kind):
 
 def test_same_seed_same_scores(stack):
     names = ["damaged", "mean"]
-    one, two = (evaluate(stack, folds=2, seed=5, methods=names) for _ in range(2))
+    one, two = (evaluate(stack, Trials(folds=2, seed=5), methods=names) for _ in range(2))
     assert [r.mean["psnr"] for r in one.rows] == [r.mean["psnr"] for r in two.rows]
-    other = evaluate(stack, folds=2, seed=6, methods=names)
+    other = evaluate(stack, Trials(folds=2, seed=6), methods=names)
     assert other.rows[0].mean["psnr"] != one.rows[0].mean["psnr"]
 
 
@@ -116,14 +178,21 @@ def test_same_seed_same_scores(stack):
     [
         ({"slices": [0]}, "neighbour on both sides"),
         ({"slices": [9]}, "no slice 9"),
-        ({"methods": ["magic"]}, "no method"),
         ({"kind": "wavy"}, "no kind"),
         ({"folds": 0}, "at least one"),
+        ({"inject_drift": -1}, "cannot be injected"),
+        ({"inject_drift": math.nan}, "cannot be injected"),
+        ({"given": Perturbation(shift=(1, 0)), "ranges": RealisticRanges()}, "Ranges"),
     ],
 )
 def test_bad_choices(stack, choices, says):
     with pytest.raises(InputError, match=says):
-        evaluate(stack, **choices)
+        evaluate(stack, Trials(**choices))
+
+
+def test_an_unknown_method(stack):
+    with pytest.raises(InputError, match="no method"):
+        evaluate(stack, methods=["magic"])
 
 
 def test_every_row_of_the_papers_table_is_there():

@@ -11,7 +11,7 @@ import torch
 from scipy import linalg
 
 from sff_napari.errors import InputError
-from sff_napari.evaluation import evaluate
+from sff_napari.evaluation import Trials, evaluate
 from sff_napari.evaluation.fid import frechet_distance, inception, patches
 
 
@@ -41,7 +41,7 @@ def test_patches():
 def test_the_missing_extra_is_named(stack, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(InputError, match=r"pip install 'sff-napari\[fid\]'"):
-        evaluate(stack, fid=True, folds=1)
+        evaluate(stack, Trials(folds=1), fid=True)
 
 
 class _Blocks(torch.nn.Module):
@@ -64,7 +64,8 @@ def test_rows_get_their_distance(stack, monkeypatch):
     module.FeatureExtractorInceptionV3 = _Blocks
     monkeypatch.setitem(sys.modules, "torch_fidelity", ModuleType("torch_fidelity"))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    found = evaluate(stack, fid=True, folds=3, methods=["damaged", "mean", "ceiling"], device="cpu")
+    names = ["damaged", "mean", "ceiling"]
+    found = evaluate(stack, Trials(folds=3, device="cpu"), fid=True, methods=names)
     fid = {row.method: row.fid for row in found.rows}
     assert fid["ceiling"] < fid["mean"]
     assert fid["ceiling"] < fid["damaged"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from sff_napari.errors import InputError
-from sff_napari.evaluation import evaluate, segment, segmentation_scores, share_recovered
+from sff_napari.evaluation import Trials, evaluate, segment, segmentation_scores, share_recovered
 from sff_napari.evaluation.segmentation import SegmentationJudge, instances_in_slice
 
 
@@ -107,8 +108,9 @@ def test_share_recovered():
 
 def test_evaluation_with_instances_and_without(stack):
     stack = stack[:3, :256, :256]
-    choices = {"folds": 2, "seed": 1, "methods": ["damaged", "ceiling"], "slices": [1]}
-    found = evaluate(stack, segmentation=True, **choices)
+    trials = Trials(folds=2, seed=1, slices=[1])
+    names = ["damaged", "ceiling"]
+    found = evaluate(stack, trials, methods=names, segmentation=True)
     rows = {row.method: row for row in found.rows}
     assert list(rows) == ["damaged", "ceiling", "clean"]
     assert rows["clean"].mean["voi"] == pytest.approx(0, abs=1e-9)
@@ -120,8 +122,11 @@ def test_evaluation_with_instances_and_without(stack):
     # Cells cut in half: the segmentation of the clean slice is then not perfect.
     instances = np.stack([segment(one) for one in stack]) * 2
     instances += np.indices(stack.shape)[2] % 40 < 20
-    true = {row.method: row for row in evaluate(stack, instances=instances, **choices).rows}
+    judged = evaluate(stack, trials, methods=names, instances=instances)
+    true = {row.method: row for row in judged.rows}
     assert true["clean"].mean["voi"] > 0.3
     assert true["clean"].recovered["voi"][0] == pytest.approx(1)
     with pytest.raises(InputError, match="instances have shape"):
-        evaluate(stack, instances=instances[:2], **choices)
+        evaluate(stack, trials, instances=instances[:2])
+    with pytest.raises(InputError, match="do not follow a drift"):
+        evaluate(stack, replace(trials, inject_drift=1.0), instances=instances)

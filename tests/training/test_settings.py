@@ -49,6 +49,12 @@ def test_the_defaults_are_the_paper_s() -> None:
     assert settings.folds == "straight"
 
 
+def test_the_rate_rises_during_the_warm_up() -> None:
+    settings = TrainingSettings(data=(DataSpec("a.tif"),), warm_up=9)
+    rates = [settings.rate_at("fusion", 0, iteration) for iteration in (0, 4, 9, 50)]
+    assert rates == pytest.approx([1e-5, 5e-5, 1e-4, 1e-4])
+
+
 def test_a_rate_for_each_stage() -> None:
     settings = TrainingSettings(
         data=(DataSpec("a.tif"),), stages=("interpolation", "fusion"), rates=(1e-3, 1e-2)

@@ -41,6 +41,20 @@ _USUAL = "usual"
 @click.option("--methods", metavar="NAME,NAME", help="Methods to compare, by name.  [default: all]")
 @click.option("--line-offset", default=0.0, help="Draw the line this many px off the true one.")
 @click.option("--width-factor", default=1.0, help="Draw the line this much wider than it is.")
+@click.option(
+    "--inject-drift",
+    metavar="RMS",
+    default=0.0,
+    help="Move the slice by a known smooth drift of so many px before it is folded.",
+)
+@click.option(
+    "--shift-neighbours",
+    metavar="DY DX",
+    nargs=2,
+    type=float,
+    default=(0.0, 0.0),
+    help="Move the previous slice by so many px, the following one the other way.",
+)
 @click.option("--segmentation", is_flag=True, help="Also segment the results and compare.")
 @click.option("--instances", type=PATH, help="True instances to compare segmentations with.")
 @click.option("--fid", is_flag=True, help="Also the distance of Inception features: an extra.")
@@ -48,14 +62,15 @@ _USUAL = "usual"
     "--perturb",
     metavar="NAME=VALUE,...",
     multiple=True,
-    help="Print what mistakes cost instead: line-offset=3, width=+20%, brightness=-20%, blur=1; "
-    "parts with commas go wrong together; may be repeated; 'usual' tries eight.",
+    help="Print what mistakes cost instead: line-offset=3, width=+20%, brightness=-20%, blur=1, "
+    "shift=3/-4.5; parts with commas go wrong together; may be repeated; 'usual' tries eight.",
 )
 @click.option(
     "--leave-one-out", is_flag=True, help="Judge each slice of a stack of your own instead."
 )
 @click.option("--damaged", metavar="3,7-9", help="Slices with real folds, for --leave-one-out.")
 @click.option("--weights", type=PATH, help="Weights of the networks: a folder.")
+@click.option("--save", type=PATH, help="Also write everything to this JSON file.")
 @device_option
 @json_option
 @click.pass_context
@@ -71,10 +86,13 @@ def command(
     fid: bool,
     line_offset: float,
     width_factor: float,
+    inject_drift: float,
+    shift_neighbours: tuple[float, float],
     folds: int,
     perturb: tuple[str, ...],
     leave_one_out: bool,
     damaged: str | None,
+    save: Path | None,
     as_json: bool,
     **common: Any,
 ) -> None:
@@ -90,8 +108,9 @@ def command(
     """
     _check_modes(context, bool(perturb), leave_one_out)
 
-    from sff_napari.evaluation import evaluate, robustness
+    from sff_napari.evaluation import Perturbation, Trials, evaluate, robustness
     from sff_napari.evaluation.leave_one_out import leave_one_out as leave_out
+    from sff_napari.io_atomic import write_json
     from sff_napari.simulation import read_ranges
     from sff_napari.stacks import open_stack
 
@@ -104,39 +123,52 @@ def command(
             "ranges": None if ranges is None else read_ranges(ranges),
         }
         truth = None if instances is None else files.enter_context(open_stack(instances))
-        common["progress"] = files.enter_context(progress_bar())
+        progress = files.enter_context(progress_bar())
         if leave_one_out:
             common["damaged"] = () if damaged is None else opened.parse_slices(damaged)
-            found = leave_out(opened, **common)
-        elif perturb:
-            found = robustness(
-                opened, _perturbations(perturb), methods=names or ["ours"], folds=folds, **common
-            )
+            found = leave_out(opened, progress=progress, **common)
         else:
-            found = evaluate(
-                opened,
-                methods=names,
-                folds=folds,
-                line_offset=line_offset,
-                width_factor=width_factor,
-                segmentation=segmentation,
-                instances=truth,
-                fid=fid,
-                **common,
-            )
+            given = Perturbation(line_offset, width_factor, shift=shift_neighbours)
+            trials = Trials(folds=folds, inject_drift=inject_drift, given=given, **common)
+            if perturb:
+                wrong = _perturbations(perturb)
+                found = robustness(
+                    opened, wrong, trials, methods=names or ["ours"], progress=progress
+                )
+            else:
+                found = evaluate(
+                    opened,
+                    trials,
+                    methods=names,
+                    segmentation=segmentation,
+                    instances=truth,
+                    fid=fid,
+                    progress=progress,
+                )
+    record = {"stack": stack.name, **found.to_dict()}
+    if save is not None:
+        write_json(save, record)
     if as_json:
-        echo_json({"stack": stack.name, **found.to_dict()})
+        echo_json(record)
     else:
         click.echo(found.table())
 
 
 def _check_modes(context: click.Context, perturb: bool, leave_one_out: bool) -> None:
     """Refuse options that would have no effect."""
-    plain = ("segmentation", "instances", "fid", "line_offset", "width_factor")
+    plain = (
+        "segmentation",
+        "instances",
+        "fid",
+        "line_offset",
+        "width_factor",
+        "shift_neighbours",
+    )
     useless: Sequence[str] = ("damaged",)
     mode = "without --leave-one-out"
     if leave_one_out:
-        useless, mode = (*plain, "folds", "methods", "perturb"), "with --leave-one-out"
+        useless = (*plain, "folds", "methods", "perturb", "inject_drift")
+        mode = "with --leave-one-out"
     elif perturb:
         useless, mode = (*plain, "damaged"), "with --perturb"
     for name in useless:

@@ -46,6 +46,11 @@ _STAGES = ("interpolation", "unfolding", "fusion", "filling")
 )
 @click.option("--before", default="", help="Folder with weights of the stages before the first.")
 @click.option("--width", default=1.0, help="Width multiplier of the networks; 1 is the paper's.")
+@click.option(
+    "--scale",
+    default=1,
+    help="Reduce the slices the unfolding network works on: 1 (the paper's), 2, 4 or 8 times.",
+)
 @click.option("--iterations", default=400_000, help="Longest training of a stage.")
 @click.option("--batch", default=32, help="Samples an iteration, over all GPUs.")
 @click.option("--crop", default=256, help="Side of a sample, px.")
@@ -59,6 +64,13 @@ _STAGES = ("interpolation", "unfolding", "fusion", "filling")
 )
 @click.option("--final-rate", default=1e-5, help="Learning rate at the end.")
 @click.option("--power", default=1.5, help="Power of the decay of the learning rate.")
+@click.option("--warm-up", default=0, help="Iterations over which a stage's learning rate rises.")
+@click.option(
+    "--easy-start",
+    default=0,
+    help="Iterations of unfolding over which the reference fades from the clean slice to the "
+    "interpolated one; at a --scale above 1.",
+)
 @click.option(
     "--folds",
     default="straight",

@@ -1,15 +1,17 @@
 """Judging restorations: against the truth on simulated folds, and without it."""
 
-from sff_napari.evaluation.cases import Case, Perturbation, make_case
+from sff_napari.evaluation.cases import Case, Perturbation, Trials, make_case
 from sff_napari.evaluation.evaluate import Evaluation, Row, evaluate
 from sff_napari.evaluation.leave_one_out import LeaveOneOut, leave_one_out
 from sff_napari.evaluation.methods import METHODS
 from sff_napari.evaluation.metrics import (
+    common_shift,
     end_point_errors,
     psnr,
     sharpness,
     spectrum_distance,
     ssim,
+    without_shift,
 )
 from sff_napari.evaluation.robustness import Robustness, parse_perturbation, robustness
 from sff_napari.evaluation.scoring import COLUMNS, SEGMENTATION_COLUMNS, share_recovered
@@ -25,6 +27,8 @@ __all__ = [
     "Perturbation",
     "Robustness",
     "Row",
+    "Trials",
+    "common_shift",
     "end_point_errors",
     "evaluate",
     "leave_one_out",
@@ -38,4 +42,5 @@ __all__ = [
     "sharpness",
     "spectrum_distance",
     "ssim",
+    "without_shift",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import ndimage
 
 from sff_napari.arrays import GreyScale, as_slice
 from sff_napari.errors import InputError
+from sff_napari.evaluation.injected import checked_drift, moved, random_drift, shifted
 from sff_napari.folds import Curve, Fold
 from sff_napari.simulation import (
     RealisticRanges,
@@ -40,15 +42,19 @@ class Perturbation:
         to the range of integer data.
     blur : float
         Standard deviation, in px, of a Gaussian the neighbours are blurred with.
+    shift : (dy, dx)
+        The previous slice is moved by this many px, the following one by as many the
+        other way.
     """
 
     line_offset: float = 0.0
     width_factor: float = 1.0
     brightness: float = 1.0
     blur: float = 0.0
+    shift: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        values = (self.line_offset, self.width_factor, self.brightness, self.blur)
+        values = (self.line_offset, self.width_factor, self.brightness, self.blur, *self.shift)
         if not all(np.isfinite(values)):
             raise InputError("A perturbation must be made of finite numbers.")
         if self.width_factor <= 0 or self.brightness <= 0:
@@ -70,6 +76,8 @@ class Perturbation:
             parts.append("neighbours " + _more(self.brightness, "brighter", "darker"))
         if self.blur:
             parts.append(f"neighbours blurred by {self.blur:g} px")
+        if any(self.shift):
+            parts.append("neighbours ±({:g}, {:g}) px off".format(*self.shift))
         return ", ".join(parts) or "nothing wrong"
 
     def drawn(self, fold: Fold) -> Fold:
@@ -87,8 +95,12 @@ class Perturbation:
             source="drawn",
         )
 
-    def shown(self, neighbour: NDArray[Any]) -> NDArray[Any]:
-        """Return a neighbour (Y, X) as another exposure or focus shows it, in its dtype."""
+    def shown(self, neighbour: NDArray[Any], sign: int) -> NDArray[Any]:
+        """Return a neighbour (Y, X), the previous (1) or the following (-1), in its dtype.
+
+        As another exposure, focus or alignment shows it.
+        """
+        neighbour = shifted(neighbour, (sign * self.shift[0], sign * self.shift[1]))
         if self.brightness == 1 and self.blur == 0:
             return neighbour
         grey = GreyScale.of(neighbour)
@@ -131,9 +143,9 @@ class Case:
     def with_perturbation(self, perturbation: Perturbation) -> Case:
         """Return the same fold with something wrong about what the methods are given."""
         return Case(
-            perturbation.shown(self.previous),
+            perturbation.shown(self.previous, 1),
             self.clean,
-            perturbation.shown(self.following),
+            perturbation.shown(self.following, -1),
             self.simulation,
             tuple(perturbation.drawn(fold) for fold in self.folds),
             self.z,
@@ -147,6 +159,7 @@ def make_case(
     seed: int,
     number: int,
     ranges: RealisticRanges | None = None,
+    inject_drift: float = 0.0,
 ) -> Case:
     """Return the fold with a number, simulated on slice `z`.
 
@@ -162,16 +175,94 @@ def make_case(
         The fold depends on these, `kind` and the size of the slice alone.
     ranges : RealisticRanges, optional
         What realistic folds are drawn from.
+    inject_drift : float
+        Root mean square, px, of a random drift the slice is moved by before it is
+        folded; the fold is the same with any.  See `random_drift`.
     """
     rng = np.random.default_rng([seed, KINDS.index(kind), number])
     previous, clean, following = (
         as_slice(np.asarray(stack[i]), f"slice {i}") for i in (z - 1, z, z + 1)
     )
+    if inject_drift:
+        own = np.random.default_rng([seed, len(KINDS), number])
+        shape = (clean.shape[0], clean.shape[1])
+        clean = moved(clean, random_drift(shape, inject_drift, own))
     if kind == "straight":
         simulation = simulate_straight(clean, rng)
     else:
         simulation = simulate_realistic(clean, rng, ranges=ranges)
     return Case(previous, clean, following, simulation, simulation.folds, z)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Which folds methods are tried on, and with what.
+
+    Parameters
+    ----------
+    slices : sequence of int, optional
+        Slices to fold; each needs both neighbours in the stack, and those that
+        lack one are left out.  All slices if not given.
+    folds : int
+        How many folds to simulate, in turn on the slices.
+    kind : {"straight", "realistic"}
+        Folds of the paper (section 3.2), or ones like real folds.
+    seed : int
+        The same seed gives the same folds.
+    ranges : RealisticRanges, optional
+        What realistic folds are drawn from.
+    inject_drift : float
+        Root mean square, px, of a known drift the slices are moved by before they
+        are folded, see `random_drift`.  What was moved counts as the true slice.
+    given : Perturbation
+        What is wrong with what the methods are given.
+    weights : path, optional
+        Folder of weights for the networks; the bundled ones if not given.
+    device : str
+        Where to compute.
+
+    Raises
+    ------
+    InputError
+        If a choice is unknown or makes no sense.
+    """
+
+    slices: Sequence[int] | None = None
+    folds: int = 30
+    kind: Kind = "straight"
+    seed: int = 0
+    ranges: RealisticRanges | None = None
+    inject_drift: float = 0.0
+    given: Perturbation = Perturbation()
+    weights: str | Path | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        checked_kind(self.kind, self.ranges)
+        checked_drift(self.inject_drift)
+        if self.folds < 1:
+            raise InputError(f"{self.folds} folds cannot be evaluated: use at least one.")
+
+    def usable(self, stack: Any) -> list[int]:
+        """Return the slices of a stack that can be folded."""
+        return with_both_neighbours(self.slices, len(stack))
+
+    def case(self, stack: Any, number: int) -> Case:
+        """Return the fold with a number, and what the methods are given."""
+        usable = self.usable(stack)
+        z = usable[number % len(usable)]
+        made = make_case(stack, z, self.kind, self.seed, number, self.ranges, self.inject_drift)
+        return made.with_perturbation(self.given)
+
+    @property
+    def title(self) -> str:
+        """What is special about them, in words; empty if nothing is."""
+        parts = []
+        if self.inject_drift:
+            parts.append(f"drift of {self.inject_drift:g} px rms injected")
+        if self.given != Perturbation():
+            parts.append(self.given.label)
+        return "; ".join(parts)
 
 
 def checked_kind(kind: str, ranges: RealisticRanges | None = None) -> str:

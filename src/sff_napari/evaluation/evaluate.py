@@ -5,21 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sff_napari.errors import InputError
 from sff_napari.evaluation.calibration import Calibration
-from sff_napari.evaluation.cases import (
-    Case,
-    Kind,
-    Perturbation,
-    checked_kind,
-    make_case,
-    with_both_neighbours,
-)
+from sff_napari.evaluation.cases import Case, Trials
 from sff_napari.evaluation.fid import FidJudge, inception
 from sff_napari.evaluation.methods import Settings, chosen
 from sff_napari.evaluation.scoring import (
@@ -33,7 +25,6 @@ from sff_napari.evaluation.scoring import (
 from sff_napari.evaluation.segmentation import SegmentationJudge
 from sff_napari.evaluation.tables import main_table, segmentation_table
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
-from sff_napari.simulation import RealisticRanges
 
 CLEAN = "clean"
 """Row of the slices without fold in the scores of segmentation."""
@@ -87,6 +78,8 @@ class Evaluation:
     truth : str
         What segmentations were compared with: ``"instances"``, ``"clean slices"``,
         or nothing if none were made.
+    conditions : str
+        What is special about the folds, in words.
     calibration : dict of str to Calibration
         For methods that tell how sure they are.
     """
@@ -98,6 +91,7 @@ class Evaluation:
     rows: tuple[Row, ...]
     scores: dict[str, list[dict[str, float]]] = field(repr=False)
     truth: str = ""
+    conditions: str = ""
     calibration: dict[str, Calibration] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,8 +120,10 @@ class Evaluation:
             "folds": self.folds,
             "seed": self.seed,
             "slices": list(self.slices),
+            "conditions": self.conditions or None,
             "segmentation": self.truth or None,
             "rows": rows,
+            "per_fold": {name: [plain(one) for one in own] for name, own in self.scores.items()},
             "calibration": {name: one.to_dict() for name, one in self.calibration.items()},
         }
 
@@ -142,20 +138,12 @@ class Evaluation:
 
 def evaluate(
     stack: Any,
+    trials: Trials | None = None,
     *,
-    slices: Sequence[int] | None = None,
-    folds: int = 30,
-    kind: Kind = "straight",
-    seed: int = 0,
     methods: Sequence[str] | None = None,
-    line_offset: float = 0.0,
-    width_factor: float = 1.0,
-    ranges: RealisticRanges | None = None,
     segmentation: bool = False,
     instances: Any = None,
     fid: bool = False,
-    weights: str | Path | None = None,
-    device: str = "auto",
     progress: ProgressCallback | None = None,
     cancelled: CancelledCallback | None = None,
 ) -> Evaluation:
@@ -165,33 +153,16 @@ def evaluate(
     ----------
     stack : Stack or array_like, (Z, Y, X)
         Clean slices; only those needed are read.
-    slices : sequence of int, optional
-        Slices to fold; each needs both neighbours in the stack, and those that
-        lack one are left out.  All slices if not given.
-    folds : int
-        How many folds to simulate, in turn on the slices.
-    kind : {"straight", "realistic"}
-        Folds of the paper (section 3.2), or ones like real folds.
-    seed : int
-        The same seed gives the same folds.
+    trials : Trials, optional
+        Which folds, on which slices; 30 of the paper's if not given.
     methods : sequence of str, optional
         Names from `METHODS`; all if not given.
-    line_offset : float
-        Move the line that methods are given this many px off the true one.
-    width_factor : float
-        Multiply the half width that methods are given.
-    ranges : RealisticRanges, optional
-        What realistic folds are drawn from.
     segmentation : bool
         Also segment every result and compare with the segmentation of the clean slice.
     instances : Stack or array_like, (Z, Y, X), optional
         True instances of the stack, 0 for membrane, to compare segmentations with.
     fid : bool
         Also compute the distance of Inception features; needs the extra ``fid``.
-    weights : path, optional
-        Folder of weights for the paper's networks; the bundled ones if not given.
-    device : str
-        Where to compute.
     progress, cancelled : callable, optional
         See `restore`.
 
@@ -203,27 +174,25 @@ def evaluate(
     Raises
     ------
     InputError
-        If no slice has two neighbours, a choice is unknown, or an extra is missing.
+        If no slice has two neighbours, a choice is unknown, an extra is missing, or
+        there are instances and a drift is injected, which they do not follow.
     Cancelled
         If `cancelled` returned True.
     """
-    checked_kind(kind, ranges)
-    if folds < 1:
-        raise InputError(f"{folds} folds cannot be evaluated: use at least one.")
-    _check_instances(stack, instances)
+    trials = trials or Trials()
+    folds = trials.folds
+    _check_instances(stack, instances, trials)
     reporter = Reporter(progress, cancelled)
     table = chosen(None if methods is None else list(methods))
-    usable = with_both_neighbours(slices, len(stack))
-    settings = Settings(device, None if weights is None else Path(weights))
-    given = Perturbation(line_offset, width_factor)
-    fids = FidJudge(inception(device)) if fid else None
+    usable = trials.usable(stack)
+    settings = Settings.of(trials)
+    fids = FidJudge(inception(trials.device)) if fid else None
     judged = segmentation or instances is not None
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in table}
     calibrations: dict[str, Calibration] = {}
     cost: dict[str, list[dict[str, float]]] = {_DAMAGED: [], CLEAN: []}
     for number in range(folds):
-        z = usable[number % len(usable)]
-        case = make_case(stack, z, kind, seed, number, ranges).with_perturbation(given)
+        case = trials.case(stack, number)
         judge = _judge(case, instances) if judged else None
         if judge is not None:
             cost[_DAMAGED].append(judge.scores(on_255(case.simulation.damaged, case.clean)))
@@ -247,12 +216,26 @@ def evaluate(
     if judged:
         rows.append(_row(CLEAN, cost[CLEAN], cost))
     truth = "" if not judged else "clean slices" if instances is None else "instances"
-    return Evaluation(kind, folds, seed, tuple(usable), tuple(rows), scores, truth, calibrations)
+    return Evaluation(
+        trials.kind,
+        folds,
+        trials.seed,
+        tuple(usable),
+        tuple(rows),
+        scores,
+        truth,
+        trials.title,
+        calibrations,
+    )
 
 
-def _check_instances(stack: Any, instances: Any) -> None:
+def _check_instances(stack: Any, instances: Any, trials: Trials) -> None:
     if instances is None:
         return
+    if trials.inject_drift:
+        raise InputError(
+            "Instances do not follow a drift that is injected: leave one of the two out."
+        )
     own, given = (tuple(int(n) for n in one.shape) for one in (stack, instances))
     if own != given:
         raise InputError(

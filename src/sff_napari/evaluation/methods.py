@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from sff_napari.arrays import GreyScale
 from sff_napari.errors import InputError
-from sff_napari.evaluation.cases import Case
+from sff_napari.evaluation.cases import Case, Trials
 from sff_napari.restoration import DEFAULT_COVER, Restoration, restore
-from sff_napari.restoration.unfolding import covered
+from sff_napari.restoration.unfolding.fitted_fold import covered
 from sff_napari.simulation import apply_flow
 
 
@@ -44,6 +44,11 @@ class Settings:
 
     device: str = "auto"
     weights: Path | None = None
+
+    @classmethod
+    def of(cls, trials: Trials) -> Settings:
+        """Return those of trials."""
+        return cls(trials.device, None if trials.weights is None else Path(trials.weights))
 
 
 Method = Callable[[Case, Settings], Outcome]

@@ -5,11 +5,13 @@ Pixels that are NaN in either image never count.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.ndimage import shift as ndimage_shift
 from skimage.metrics import structural_similarity
 
 from sff_napari.errors import InputError
@@ -93,6 +95,52 @@ def end_point_errors(flow: NDArray[np.floating], truth: NDArray[np.floating]) ->
         )
     error = np.hypot(flow[0] - truth[0], flow[1] - truth[1])
     return error[np.isfinite(error)]
+
+
+def common_shift(flow: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the mean error of a flow, (dy, dx) in px, over the pixels where both are defined.
+
+    Half of what the error costs is often such a shift of a slice that is right in itself.
+    NaN if no pixel counts.
+    """
+    error = (flow - truth).astype(np.float64)
+    known = np.isfinite(error).all(axis=0)
+    if not known.any():
+        return np.full(2, np.nan)
+    mean: NDArray[np.float64] = error[:, known].mean(axis=1)
+    return mean
+
+
+def without_shift(
+    image: NDArray[Any], truth: NDArray[Any], shift: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return a restored slice moved back by a common shift of its flow, and the true slice.
+
+    Parameters
+    ----------
+    image, truth : ndarray, (Y, X)
+        Grey values.
+    shift : ndarray, (2,)
+        (dy, dx) in px, from `common_shift`: ``image(x) = truth(x + shift)``.
+
+    Returns
+    -------
+    image, truth : ndarray, (Y', X')
+        The part both show; cubic between pixels, NaN where the image was.  Empty if the
+        shift is larger than the slice.
+    """
+    values = image.astype(np.float64)
+    known = np.isfinite(values)
+    filled = np.where(known, values, values[known].mean() if known.any() else 0.0)
+    moved = ndimage_shift(filled, shift, order=3, mode="nearest")
+    if not known.all():
+        gap = ndimage_shift((~known).astype(np.float64), shift, order=1, mode="nearest")
+        moved[gap > 1e-6] = np.nan
+    parts = []
+    for by, side in zip(shift, values.shape, strict=True):
+        whole = min(math.ceil(abs(float(by))), side)
+        parts.append(slice(whole, side) if by > 0 else slice(0, side - whole))
+    return moved[tuple(parts)], truth[tuple(parts)]
 
 
 def sharpness(image: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_]) -> float:

@@ -6,22 +6,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sff_napari.errors import InputError
-from sff_napari.evaluation.cases import (
-    Kind,
-    Perturbation,
-    checked_kind,
-    make_case,
-    with_both_neighbours,
-)
+from sff_napari.evaluation.cases import Perturbation, Trials
 from sff_napari.evaluation.methods import Settings, chosen
 from sff_napari.evaluation.scoring import mean_and_interval, scored
 from sff_napari.evaluation.tables import cell, slice_ranges
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
-from sff_napari.simulation import RealisticRanges
 
 USUAL = (
     "line-offset=3",
@@ -40,8 +32,11 @@ _FIELDS = {
     "width": "width_factor",
     "brightness": "brightness",
     "blur": "blur",
+    "shift": "shift",
 }
-_NUMBER = re.compile(r"^[+-]?(\d+(\.\d*)?|\.\d+)%?$")
+_PLAIN = r"[+-]?(\d+(\.\d*)?|\.\d+)"
+_NUMBER = re.compile(rf"^{_PLAIN}%?$")
+_PAIR = re.compile(rf"^{_PLAIN}/{_PLAIN}$")
 
 
 def parse_perturbation(text: str) -> Perturbation:
@@ -52,21 +47,27 @@ def parse_perturbation(text: str) -> Perturbation:
     text : str
         Parts ``name=value`` with commas between them, that go wrong together:
         ``line-offset`` (px), ``width`` and ``brightness`` (a factor, or a
-        percentage more or less), ``blur`` (px).
+        percentage more or less), ``blur`` (px), ``shift=DY/DX`` (px: the previous slice
+        is moved by it, the following one the other way).
 
     Raises
     ------
     InputError
         If it cannot be read.
     """
-    values: dict[str, float] = {}
+    values: dict[str, Any] = {}
     for part in text.split(","):
         name, _, value = (piece.strip() for piece in part.partition("="))
-        if name not in _FIELDS or not _NUMBER.match(value):
+        pattern = _PAIR if name == "shift" else _NUMBER
+        if name not in _FIELDS or not pattern.match(value):
             raise InputError(
                 f"The perturbation {part.strip()!r} cannot be read: write line-offset=3, "
-                "width=+20%, brightness=-20% or blur=1, several with commas."
+                "width=+20%, brightness=-20%, blur=1 or shift=3/-4.5, several with commas."
             )
+        if name == "shift":
+            dy, dx = value.split("/")
+            values["shift"] = (float(dy), float(dx))
+            continue
         relative = value.endswith("%")
         number = float(value.rstrip("%"))
         if relative and name not in ("width", "brightness"):
@@ -91,6 +92,8 @@ class RobustnessRow:
         What was lost against the unperturbed run, dB, over pairs of the same fold.
     flow_error : (mean, interval)
         Of the perturbed run, px; NaN for methods without a flow.
+    flow_change : (mean, interval)
+        By how much that is more than in the unperturbed run, px, over the same pairs.
     """
 
     method: str
@@ -98,6 +101,7 @@ class RobustnessRow:
     psnr: tuple[float, float]
     loss: tuple[float, float]
     flow_error: tuple[float, float]
+    flow_change: tuple[float, float]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row in plain JSON types; NaN becomes None."""
@@ -112,6 +116,7 @@ class RobustnessRow:
             "psnr": pair(self.psnr),
             "loss": pair(self.loss),
             "flow_error": pair(self.flow_error),
+            "flow_change": pair(self.flow_change),
         }
 
 
@@ -124,6 +129,7 @@ class Robustness:
     seed: int
     slices: tuple[int, ...]
     rows: tuple[RobustnessRow, ...]
+    conditions: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything in plain JSON types."""
@@ -132,6 +138,7 @@ class Robustness:
             "folds": self.folds,
             "seed": self.seed,
             "slices": list(self.slices),
+            "conditions": self.conditions or None,
             "rows": [row.to_dict() for row in self.rows],
         }
 
@@ -140,8 +147,10 @@ class Robustness:
         width = max(12, *(len(row.perturbation) for row in self.rows)) + 2
         lines = [
             f"{self.folds} {self.kind} folds, slices {slice_ranges(self.slices)}, "
-            f"seed {self.seed}; mean ± 95 % interval, the loss over pairs of the same fold",
-            f"{'method':<22}{'perturbation':<{width}}{'PSNR':>14}{'loss dB':>15}{'EPE px':>15}",
+            f"seed {self.seed}{f'; {self.conditions}' * bool(self.conditions)}; "
+            "mean ± 95 % interval, losses and changes over pairs of the same fold",
+            f"{'method':<22}{'perturbation':<{width}}{'PSNR':>14}{'loss dB':>15}{'EPE px':>15}"
+            f"{'change px':>15}",
         ]
         for row in self.rows:
             lines.append(
@@ -149,6 +158,7 @@ class Robustness:
                 f"{cell(row.psnr[0], 2, 7)} ±{cell(row.psnr[1], 2, 5)}"
                 f"{cell(row.loss[0], 2, 8)} ±{cell(row.loss[1], 2, 5)}"
                 f"{cell(row.flow_error[0], 2, 8)} ±{cell(row.flow_error[1], 2, 5)}"
+                f"{cell(row.flow_change[0], 2, 8)} ±{cell(row.flow_change[1], 2, 5)}"
             )
         return "\n".join(lines)
 
@@ -156,15 +166,9 @@ class Robustness:
 def robustness(
     stack: Any,
     perturbations: Sequence[Perturbation],
+    trials: Trials | None = None,
     *,
-    slices: Sequence[int] | None = None,
-    folds: int = 30,
-    kind: Kind = "straight",
-    seed: int = 0,
     methods: Sequence[str] = ("ours",),
-    ranges: RealisticRanges | None = None,
-    weights: str | Path | None = None,
-    device: str = "auto",
     progress: ProgressCallback | None = None,
     cancelled: CancelledCallback | None = None,
 ) -> Robustness:
@@ -176,10 +180,12 @@ def robustness(
         Clean slices.
     perturbations : sequence of Perturbation
         What goes wrong; each by itself.
-    slices, folds, kind, seed, ranges, weights, device, progress, cancelled
+    trials : Trials, optional
         As in `evaluate`: the same folds.
     methods : sequence of str
         Names from `METHODS`.
+    progress, cancelled : callable, optional
+        See `restore`.
 
     Returns
     -------
@@ -193,21 +199,20 @@ def robustness(
     Cancelled
         If `cancelled` returned True.
     """
-    checked_kind(kind, ranges)
-    if folds < 1:
-        raise InputError(f"{folds} folds cannot be evaluated: use at least one.")
+    trials = trials or Trials()
+    folds = trials.folds
     if not perturbations:
         raise InputError("There is nothing that could go wrong: give at least one perturbation.")
     reporter = Reporter(progress, cancelled)
     table = chosen(list(methods))
-    usable = with_both_neighbours(slices, len(stack))
-    settings = Settings(device, None if weights is None else Path(weights))
+    usable = trials.usable(stack)
+    settings = Settings.of(trials)
     tried = [Perturbation(), *perturbations]
     scores: dict[tuple[str, int], list[dict[str, float]]] = {
         (name, index): [] for name in table for index in range(len(tried))
     }
     for number in range(folds):
-        case = make_case(stack, usable[number % len(usable)], kind, seed, number, ranges)
+        case = trials.case(stack, number)
         for index, wrong in enumerate(tried):
             given = case.with_perturbation(wrong)
             for name, method in table.items():
@@ -220,7 +225,7 @@ def robustness(
         for name in table
         for index, wrong in enumerate(tried)
     ]
-    return Robustness(kind, folds, seed, tuple(usable), tuple(rows))
+    return Robustness(trials.kind, folds, trials.seed, tuple(usable), tuple(rows), trials.title)
 
 
 def _row(
@@ -229,14 +234,18 @@ def _row(
     own: list[dict[str, float]],
     unperturbed: list[dict[str, float]] | None,
 ) -> RobustnessRow:
-    loss = (float("nan"), float("nan"))
+    loss = change = (float("nan"), float("nan"))
     if unperturbed is not None:
-        pairs = zip(unperturbed, own, strict=True)
+        pairs = list(zip(unperturbed, own, strict=True))
         loss = mean_and_interval([before["psnr"] - after["psnr"] for before, after in pairs])
+        change = mean_and_interval(
+            [after["flow_error"] - before["flow_error"] for before, after in pairs]
+        )
     return RobustnessRow(
         name,
         wrong.label,
         mean_and_interval([one["psnr"] for one in own]),
         loss,
         mean_and_interval([one["flow_error"] for one in own]),
+        change,
     )

@@ -15,11 +15,13 @@ from sff_napari.arrays import GreyScale
 from sff_napari.evaluation.cases import Case
 from sff_napari.evaluation.methods import Method, Outcome, Settings
 from sff_napari.evaluation.metrics import (
+    common_shift,
     end_point_errors,
     psnr,
     sharpness,
     spectrum_distance,
     ssim,
+    without_shift,
 )
 from sff_napari.evaluation.segmentation import SegmentationJudge, all_scores
 
@@ -35,9 +37,16 @@ COLUMNS = (
     "spectrum_inside",
     "flow_error",
     "flow_error_95",
+    "flow_shift",
+    "flow_error_internal",
+    "psnr_unshifted",
+    "ssim_unshifted",
     "seconds",
 )
-"""Scores of a method on one fold; inside and outside mean the corrupted region."""
+"""Scores of a method on one fold; inside and outside mean the corrupted region.
+
+The error of the flow is a common shift of the whole slice and what is left without it, the
+internal error; unshifted means after that shift is taken out of the restored slice."""
 SEGMENTATION_COLUMNS = all_scores()
 """Further scores where a segmentation is judged; ``_near`` means near the fold."""
 
@@ -65,11 +74,6 @@ def scores_of(case: Case, outcome: Outcome) -> dict[str, float]:
     truth, image = on_255(case.clean, case.clean), on_255(outcome.image, case.clean)
     inside = case.simulation.corrupted
     outside = ~inside
-    flow_error = flow_error_95 = float("nan")
-    if outcome.flow is not None:
-        errors = end_point_errors(outcome.flow, case.simulation.flow)
-        if errors.size:
-            flow_error, flow_error_95 = float(errors.mean()), float(np.percentile(errors, 95))
     return {
         "psnr": psnr(image, truth),
         "ssim": ssim(image, truth),
@@ -80,8 +84,31 @@ def scores_of(case: Case, outcome: Outcome) -> dict[str, float]:
         "sharpness_inside": sharpness(image, truth, inside),
         "spectrum": spectrum_distance(image, truth),
         "spectrum_inside": spectrum_distance(image, truth, inside),
-        "flow_error": flow_error,
-        "flow_error_95": flow_error_95,
+        **_flow_scores(case, outcome, image, truth),
+    }
+
+
+def _flow_scores(
+    case: Case, outcome: Outcome, image: NDArray[Any], truth: NDArray[Any]
+) -> dict[str, float]:
+    """Return the errors of the flow, and the scores once its common shift is taken out."""
+    names = [name for name in COLUMNS if name.startswith("flow") or name.endswith("unshifted")]
+    found = dict.fromkeys(names, float("nan"))
+    if outcome.flow is None:
+        return found
+    errors = end_point_errors(outcome.flow, case.simulation.flow)
+    if not errors.size:
+        return found
+    shift = common_shift(outcome.flow, case.simulation.flow)
+    internal = end_point_errors(outcome.flow - shift[:, None, None], case.simulation.flow)
+    back, same = without_shift(image, truth, shift)
+    return found | {
+        "flow_error": float(errors.mean()),
+        "flow_error_95": float(np.percentile(errors, 95)),
+        "flow_shift": float(np.hypot(*shift)),
+        "flow_error_internal": float(internal.mean()),
+        "psnr_unshifted": psnr(back, same),
+        "ssim_unshifted": ssim(back, same),
     }
 
 

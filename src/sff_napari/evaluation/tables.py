@@ -17,7 +17,7 @@ def main_table(found: Evaluation) -> str:
     head = (
         f"{'method':<22}{'PSNR':>14}{'SSIM':>16}{'in dB':>8}{'out dB':>8}"
         f"{'in SSIM':>9}{'out SSIM':>9}{'sharp':>7}{'spec':>7}{'in spec':>9}"
-        f"{'EPE px':>8}{'95 %':>7}{'s':>8}"
+        f"{'EPE px':>13}{'95 %':>7}{'shift':>7}{'internal':>9}{'PSNR*':>7}{'SSIM*':>7}{'s':>8}"
     )
     with_fid = any(math.isfinite(row.fid) for row in found.rows)
     lines = [_title(found), head + f"{'FID':>8}" * with_fid]
@@ -32,8 +32,11 @@ def main_table(found: Evaluation) -> str:
             f"{cell(m['psnr_inside'], 2, 8)}{cell(m['psnr_outside'], 2, 8)}"
             f"{cell(m['ssim_inside'], 3, 9)}{cell(m['ssim_outside'], 3, 9)}"
             f"{cell(m['sharpness_inside'], 2, 7)}{cell(m['spectrum'], 2, 7)}"
-            f"{cell(m['spectrum_inside'], 2, 9)}{cell(m['flow_error'], 2, 8)}"
-            f"{cell(m['flow_error_95'], 2, 7)}{cell(m['seconds'], 2, 8)}"
+            f"{cell(m['spectrum_inside'], 2, 9)}"
+            f"{cell(m['flow_error'], 2, 7)} ±{cell(i['flow_error'], 2, 4)}"
+            f"{cell(m['flow_error_95'], 2, 7)}{cell(m['flow_shift'], 2, 7)}"
+            f"{cell(m['flow_error_internal'], 2, 9)}{cell(m['psnr_unshifted'], 2, 7)}"
+            f"{cell(m['ssim_unshifted'], 3, 7)}{cell(m['seconds'], 2, 8)}"
             + cell(row.fid, 1, 8)
             * with_fid
         )
@@ -67,7 +70,8 @@ def segmentation_table(found: Evaluation) -> str:
 def _title(found: Evaluation) -> str:
     return (
         f"{found.folds} {found.kind} folds, slices {slice_ranges(found.slices)}, "
-        f"seed {found.seed}; mean ± 95 % interval"
+        f"seed {found.seed}{f'; {found.conditions}' * bool(found.conditions)}; "
+        "mean ± 95 % interval; *: without the common shift"
     )
 
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sff_napari.errors import InputError
 from sff_napari.networks.blocks import as_pair, channels, checked_width, conv, initialise
 
 _LEVELS = (32, 64, 128, 256, 512)
+_DEPTH = 2 ** (len(_LEVELS) - 1)
+"""How many times the bridge is smaller than what the network works on."""
 FLOW_UNIT = 16.0
 """Pixels that a value of 1 in the last layer stands for.
 
 It changes nothing in what the network can say; it lets a learning rate made for
 values near 1 also serve displacements of tens of pixels.
 """
+SCALES = (1, 2, 4, 8)
+"""How many times the slices can be reduced that the network works on."""
 
 
 class _Unit(nn.Sequential):
@@ -66,14 +72,24 @@ class UnfoldingNetwork(nn.Module):
     ----------
     width : float
         Factor on all channel counts; 1 is the paper's.
+    scale : {1, 2, 4, 8}
+        How many times the slices are reduced that the network works on; 1 is the
+        paper's.  A fold's flow is smooth: at 4 a displacement of 80 px is one of 20,
+        and sixteen times as much tissue fits into the same work.
+
+    Raises
+    ------
+    InputError
+        If a setting is none of these.
     """
 
     kind = "unfolding"
-    multiple = 16
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0, scale: int = 1) -> None:
         super().__init__()
         self.width = checked_width(width)
+        self.scale = checked_scale(scale)
+        self.multiple = _DEPTH * self.scale
         counts = [channels(count, self.width) for count in _LEVELS]
         self.down = nn.ModuleList(
             _Level(source, target, 0.2)
@@ -87,7 +103,7 @@ class UnfoldingNetwork(nn.Module):
         initialise(self)
         nn.init.normal_(self.last.weight, std=1e-3)
 
-    def forward(self, damaged: Tensor, reference: Tensor) -> Tensor:
+    def forward(self, damaged: Tensor, reference: Tensor, reduced: bool = False) -> Tensor:
         """Return the flow that unfolds a damaged slice.
 
         Parameters
@@ -96,6 +112,9 @@ class UnfoldingNetwork(nn.Module):
             Grey values in [0, 1], the fold line covered in black; any Y, X.
         reference : Tensor, (B, 1, Y, X)
             The slice interpolated from the neighbours, in [0, 1].
+        reduced : bool
+            Whether the images are reduced `scale` times already, as in training.
+            The flow then has their shape; it is in pixels of the full slice all the same.
 
         Returns
         -------
@@ -103,7 +122,10 @@ class UnfoldingNetwork(nn.Module):
             float32, (dy, dx) in pixels: ``unfolded(x) = damaged(x + flow(x))``.
         """
         height, width = damaged.shape[-2:]
-        x = as_pair(damaged, reference, self.multiple)
+        scale = 1 if reduced else self.scale
+        x = as_pair(damaged, reference, _DEPTH * scale)
+        if scale > 1:
+            x = functional.avg_pool2d(x, scale)
         kept: list[Tensor] = []
         for level in self.down:
             x = level(x)
@@ -112,6 +134,25 @@ class UnfoldingNetwork(nn.Module):
         x = self.bridge(x)
         for up, level, skip in zip(self.up, self.after_up, reversed(kept), strict=True):
             x = level((up(x) + skip) / 2)
-        flow: Tensor = self.last(x)
-        flow = flow[..., :height, :width]
-        return (flow if flow.dtype.itemsize > 4 else flow.float()) * FLOW_UNIT
+        # Half precision would round tens of pixels to a quarter of one.
+        with torch.autocast(x.device.type, enabled=False):
+            flow: Tensor = self.last(x.to(self.last.weight.dtype))
+        if scale > 1:
+            flow = functional.interpolate(flow, scale_factor=float(scale), mode="bilinear")
+        return flow[..., :height, :width] * FLOW_UNIT
+
+
+def checked_scale(scale: int) -> int:
+    """Return a scale the unfolding network can work at.
+
+    Raises
+    ------
+    InputError
+        If it is none of `SCALES`.
+    """
+    if scale not in SCALES:
+        raise InputError(
+            f"The scale of the unfolding network is {scale}: use one of "
+            f"{', '.join(map(str, SCALES))}; 1 is the paper's."
+        )
+    return int(scale)

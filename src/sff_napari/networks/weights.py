@@ -2,7 +2,7 @@
 
 A file holds the tensors of one network (floating point, half precision where
 that is safe) and, in its header, text fields: format, kind, width,
-architecture, package version, data, seed, scores and a SHA-256 of the tensors.
+scale, architecture, package version, data, seed, scores and a SHA-256 of the tensors.
 Files named ``interpolation.safetensors``, ``unfolding.safetensors``,
 ``fusion.safetensors`` and ``filling.safetensors`` in one folder are a set.
 """
@@ -62,6 +62,8 @@ class WeightsInfo:
         Of the networks and of the package that wrote the file.
     sha256 : str
         Of the tensors; empty until the file is written.
+    scale : int
+        Of the unfolding network, see there; 1 for the others.
     """
 
     kind: str
@@ -72,12 +74,14 @@ class WeightsInfo:
     architecture: str = ARCHITECTURE
     version: str = sff_napari.__version__
     sha256: str = ""
+    scale: int = 1
 
     def _to_header(self, sha256: str) -> dict[str, str]:
         return {
             "format": FORMAT,
             "kind": self.kind,
             "width": repr(float(self.width)),
+            "scale": str(self.scale),
             "architecture": self.architecture,
             "version": self.version,
             "data": self.data,
@@ -85,6 +89,28 @@ class WeightsInfo:
             "scores": json.dumps(dict(self.scores), sort_keys=True),
             "sha256": sha256,
         }
+
+
+def new_network(kind: str, width: float = 1.0, scale: int = 1) -> Network:
+    """Return an untrained network.
+
+    Parameters
+    ----------
+    kind : {"interpolation", "unfolding", "fusion", "filling"}
+        The network.
+    width : float
+        Factor on all channel counts.
+    scale : int
+        Of the unfolding network, see there; the others work on full slices.
+
+    Raises
+    ------
+    InputError
+        If width or scale make no sense.
+    """
+    if kind == "unfolding":
+        return UnfoldingNetwork(width, scale)
+    return NETWORKS[kind](width)
 
 
 def save_weights(
@@ -151,7 +177,7 @@ def load(kind: str, path: str | Path | None = None, device: torch.device | str =
     file = _file_of(kind, path)
     tensors, info = _read(file, kind)
     try:
-        network = NETWORKS[kind](info.width)
+        network = new_network(kind, info.width, info.scale)
         wanted = _own_state(network)
         fits = wanted.keys() == tensors.keys() and all(
             wanted[name].shape == tensors[name].shape for name in wanted
@@ -253,6 +279,7 @@ def _read(file: Path, kind: str) -> tuple[dict[str, Tensor], WeightsInfo]:
         found = WeightsInfo(
             kind=kind,
             width=float(header["width"]),
+            scale=int(header.get("scale", "1")),
             data=header.get("data", ""),
             seed=int(header.get("seed", "0")),
             scores=json.loads(header.get("scores", "{}")),

@@ -54,6 +54,7 @@ def write_card(folder: RunFolder, settings: TrainingSettings, processes: int) ->
         "# Weights for sff-napari",
         "",
         f"Networks: {', '.join(done)}. Width multiplier {settings.width:g} (1 is the paper's). "
+        f"{_scale_text(settings, done)}"
         f"Network version {weights.ARCHITECTURE}, package version {sff_napari.__version__}, "
         f"torch {torch.__version__.split('+')[0]}.",
         "",
@@ -91,6 +92,12 @@ def write_card(folder: RunFolder, settings: TrainingSettings, processes: int) ->
         "",
     ]
     write_bytes(folder.path / "CARD.md", "\n".join(lines).encode("utf-8"))
+
+
+def _scale_text(settings: TrainingSettings, done: list[str]) -> str:
+    if "unfolding" not in done or settings.scale == 1:
+        return ""
+    return f"Unfolding works on slices reduced {settings.scale} times (1 is the paper's). "
 
 
 def _training_text(settings: TrainingSettings) -> str:

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sff_napari.alignment.drift_fields import DriftField
 from sff_napari.arrays import GreyScale
 from sff_napari.errors import InputError
 from sff_napari.folds.curve import grid_points
-from sff_napari.restoration.drift import DriftField
-from sff_napari.restoration.interpolation import mutual_drift
-from sff_napari.restoration.neighbours import Neighbour
+from sff_napari.restoration.interpolation.weighted import mutual_drift
+from sff_napari.restoration.neighbours.neighbour import Neighbour
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack
 from sff_napari.training.settings import DataSpec, TrainingSettings
@@ -40,6 +40,22 @@ class Slices(Protocol):
 
     def __getitem__(self, z: int) -> NDArray[Any]:
         """Return slice z, (Y, X)."""
+        ...
+
+
+class Source(Protocol):
+    """Where crops of consecutive slices come from."""
+
+    name: str
+    centres: tuple[int, ...]
+    shape: tuple[int, int]
+
+    def crop(self, z: int, top: int, left: int, size: int) -> NDArray[np.float32]:
+        """Return a square of a few images, (N, size, size), in [0, 1]."""
+        ...
+
+    def close(self) -> None:
+        """Let go of open files."""
         ...
 
 
@@ -146,7 +162,7 @@ class TripleSet:
         At least one triple in all.
     """
 
-    sources: Sequence[TripleSource]
+    sources: Sequence[Source]
 
     def draw(
         self, rng: np.random.Generator, size: int, least: int, moved: bool = False
@@ -175,7 +191,10 @@ class TripleSet:
         z = source.centres[int(rng.integers(len(source.centres)))]
         top = int(rng.integers(source.shape[0] - side + 1))
         left = int(rng.integers(source.shape[1] - side + 1))
-        return (source.moved_crop if moved else source.crop)(z, top, left, side)
+        if moved:
+            assert isinstance(source, TripleSource)
+            return source.moved_crop(z, top, left, side)
+        return source.crop(z, top, left, side)
 
     def check(self, least: int) -> None:
         """Check that every slice holds a crop of side `least`.

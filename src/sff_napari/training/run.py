@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from sff_napari.errors import InputError
-from sff_napari.networks import weights
+from sff_napari.networks import UnfoldingNetwork, weights
 from sff_napari.progress import ProgressCallback
 from sff_napari.training.card import write_card
 from sff_napari.training.data import open_sets
+from sff_napari.training.pairs import paired
 from sff_napari.training.parallel import Ranks, ranks
 from sff_napari.training.records import RunFolder
 from sff_napari.training.settings import NEEDS, TrainingSettings
@@ -94,21 +95,30 @@ def _train(
     here.wait()
     context = precision_context(settings.precision, here.device)
     before: dict[str, nn.Module] = {}
+    told = progress if here.is_first else None
     minutes = 0.0
     for name in settings.stages:
         for earlier in NEEDS[name]:
             if earlier not in before:
                 before[earlier] = _earlier(earlier, settings, here.device)
-        stage = Stage(name, dict(before), context, settings.true_flow_share, settings.texture)
+        scale = settings.scale if name == "unfolding" else _scale(before.get("unfolding"))
+        stage = Stage(
+            name, dict(before), context, settings.true_flow_share, settings.texture, scale
+        )
+        sets = (triples, validation)
+        if stage.is_paired:
+            sets = (
+                paired(triples, before["interpolation"], stage.step, here.device, context, told),
+                paired(validation, before["interpolation"], stage.step, here.device, context, told),
+            )
         trainer = StageTrainer(
             stage,
             settings,
             here,
             folder,
-            triples,
-            validation,
+            *sets,
             minutes,
-            progress if here.is_first else None,
+            told,
             stop or (lambda: False),
         )
         trainer.train()
@@ -146,6 +156,11 @@ def _earlier(kind: str, settings: TrainingSettings, device: torch.device) -> nn.
     return weights.load(kind, path, device)
 
 
+def _scale(unfolding: nn.Module | None) -> int:
+    """Return the scale of the unfolding network, 1 where there is none."""
+    return unfolding.scale if isinstance(unfolding, UnfoldingNetwork) else 1
+
+
 def _finish(stage: Stage, settings: TrainingSettings, folder: RunFolder) -> None:
     """Write the weights with the best validation score."""
     best = folder.restore(stage.name, "best")
@@ -159,5 +174,7 @@ def _finish(stage: Stage, settings: TrainingSettings, folder: RunFolder) -> None
     data = ", ".join(spec.label for spec in settings.data)
     if settings.neuropil:
         data = f"{data}, " * bool(data) + f"{settings.neuropil} slices of synthetic neuropil"
-    record = weights.WeightsInfo(stage.name, settings.width, data, settings.seed, best["scores"])
+    record = weights.WeightsInfo(
+        stage.name, settings.width, data, settings.seed, best["scores"], scale=stage.step
+    )
     weights.save_weights(folder.weights(stage.name), network, record)

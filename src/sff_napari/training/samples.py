@@ -32,9 +32,12 @@ JITTER = 0.5
 VALIDATION = len(STAGES)
 """Stands in the place of the stage for the samples of the validation."""
 
+NAMES = ("previous", "clean", "following")
+
 Sample = dict[str, Tensor]
-What = Literal["clean", "fold", "band"]
-"""Clean slices, one with a fold, or one with a band to be filled."""
+What = Literal["clean", "fold", "pair", "band"]
+"""Clean slices; with a fold; the same where the reference was made beforehand; with a band to
+be filled."""
 
 
 @dataclass
@@ -50,14 +53,17 @@ class SampleSet(Dataset[Sample]):
     stage : int
         Place of the stage in `STAGES`, or `VALIDATION`: no variation of texture,
         and no jitter, but folds all the same.
-    what : {"clean", "fold", "band"}
+    what : {"clean", "fold", "pair", "band"}
         What is done to the slices.
+    step : int
+        How many times the slices of `triples` are reduced already.
     """
 
     triples: TripleSet
     settings: TrainingSettings
     stage: int
     what: What = "fold"
+    step: int = 1
 
     def __getitem__(self, index: int) -> Sample:
         """Return sample `index`.
@@ -69,34 +75,43 @@ class SampleSet(Dataset[Sample]):
             [0, 1]; with a fold also ``damaged`` (1, crop, crop), ``flow``
             (2, crop, crop) in px, ``known`` (1, crop, crop) bool, where the flow
             leads to a pixel of the damaged slice, and ``hidden`` (1, crop, crop)
-            bool, where the clean tissue was swallowed.  For a band see
+            bool, where the clean tissue was swallowed.  A pair has ``reference``
+            in the place of the neighbours; all its images are reduced `step`
+            times, its flow remains in px of the full slice.  For a band see
             `band_sample`.
         """
         settings = self.settings
         rng = np.random.default_rng([settings.seed, self.stage, index])
         varied = self.stage != VALIDATION
-        big = settings.crop
-        if self.what == "fold":
-            big += settings.margin
+        side = settings.crop // self.step
+        big = side
+        if self.what in ("fold", "pair"):
+            big += settings.margin // self.step
         elif self.what == "band" and varied:
             big = zoomed_side(settings.crop, rng)
-        least = min(big, settings.crop)
+        least = min(big, side)
         triple = self.triples.draw(rng, big, least, self.what == "band")
         if varied:
             triple = _turned(triple, rng)
             if settings.vary_texture:
-                triple = _textured(triple, rng)
+                triple = _textured(triple, rng, self.step)
         triple = np.ascontiguousarray(triple)
         if self.what == "band":
             triple = zoomed(triple, settings.crop)
             return band_sample(triple, settings.folds, settings.ranges, rng, varied)
-        inset = (triple.shape[1] - settings.crop) // 2
-        centre = slice(inset, inset + settings.crop)
+        inset = (triple.shape[1] - side) // 2
+        centre = slice(inset, inset + side)
         inner = torch.from_numpy(triple[:, centre, centre].copy())
-        sample = {"previous": inner[:1], "clean": inner[1:2], "following": inner[2:]}
-        if self.what == "fold":
-            clean = torch.from_numpy(triple[1])
-            sample |= _damaged(clean, settings, inset, rng, JITTER if varied else 0.0)
+        names = ("clean", "reference") if self.what == "pair" else NAMES
+        sample = {name: inner[k : k + 1] for k, name in enumerate(names)}
+        if self.what == "pair" and self.stage == STAGES.index("unfolding"):
+            done = index / (settings.batch * max(settings.easy_start, 1))
+            easy = max(0.0, 1.0 - done) * (settings.easy_start > 0)
+            sample["reference"] = torch.lerp(sample["reference"], sample["clean"], easy)
+        if self.what in ("fold", "pair"):
+            clean = torch.from_numpy(triple[names.index("clean")])
+            grid = _Grid(side, inset, self.step)
+            sample |= _damaged(clean, settings, grid, rng, JITTER if varied else 0.0)
         return sample
 
 
@@ -111,51 +126,91 @@ def _turned(triple: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     return triple.transpose(0, 2, 1) if transpose else triple
 
 
-def _textured(triple: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the triple as another microscope may have shown it: blurred, flatter, noisier."""
+def _textured(
+    triple: NDArray[np.float32], rng: np.random.Generator, step: int = 1
+) -> NDArray[np.float32]:
+    """Return slices as another microscope may have shown them: blurred, flatter, noisier.
+
+    What is reduced `step` times shows that much less of blur and noise.
+    """
     if rng.uniform() < 0.3:
         return triple
-    sigma = float(rng.uniform(0, 1.8))
+    count = len(triple)
+    sigma = float(rng.uniform(0, 1.8)) / step
     if sigma > 0.3:
         triple = ndimage.gaussian_filter(triple, (0, sigma, sigma), mode="reflect", truncate=3)
     mean = float(triple.mean())
-    contrast = rng.uniform(0.5, 1.2) * rng.uniform(0.9, 1.1, size=(3, 1, 1))
-    level = mean + rng.uniform(-0.1, 0.1) + rng.uniform(-0.03, 0.03, size=(3, 1, 1))
+    contrast = rng.uniform(0.5, 1.2) * rng.uniform(0.9, 1.1, size=(count, 1, 1))
+    level = mean + rng.uniform(-0.1, 0.1) + rng.uniform(-0.03, 0.03, size=(count, 1, 1))
     varied = (triple - mean) * contrast.astype(np.float32) + level.astype(np.float32)
-    noise = float(rng.uniform(0, 0.03))
+    noise = float(rng.uniform(0, 0.03)) / step
     varied += noise * rng.standard_normal(triple.shape, dtype=np.float32)
     return np.clip(varied, 0, 1, dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """The pixels of a sample within the crop that is folded, in px of the full slice."""
+
+    side: int
+    inset: int
+    step: int
+
+    @property
+    def first(self) -> float:
+        """Where the first pixel's centre lies in the crop."""
+        return self.inset * self.step + self.half
+
+    @property
+    def half(self) -> float:
+        """Where the centre of the crop's first pixel lies."""
+        return (self.step - 1) / 2
+
+    def line(self, plan: FoldPlan) -> LineCoordinates:
+        """Return the line coordinates of the pixels."""
+        first = (self.first, self.first)
+        return Curve.of(plan.fold).on_grid((self.side, self.side), first, float(self.step))
+
+    def points(self) -> Tensor:
+        """Return where the pixels lie, (2, side, side)."""
+        along = torch.arange(self.side, dtype=torch.float32) * self.step + self.first
+        return torch.stack(torch.meshgrid(along, along, indexing="ij"))
+
+
 def _damaged(
-    clean: Tensor, settings: TrainingSettings, inset: int, rng: np.random.Generator, jitter: float
+    clean: Tensor, settings: TrainingSettings, grid: _Grid, rng: np.random.Generator, jitter: float
 ) -> Sample:
     """Return what a random fold makes of the middle of a clean crop (Y, X)."""
-    shape = (clean.shape[0], clean.shape[1])
+    step = grid.step
+    shape = (clean.shape[0] * step, clean.shape[1] * step)
     real = settings.folds == "realistic" or (settings.folds == "mixed" and rng.uniform() < 0.5)
-    core = (settings.crop, settings.crop)
     for _ in range(20):
         if real:
             plan = random_realistic(shape, rng, settings.ranges)
         else:
             plan = random_straight(shape, rng)
-        at = Curve.of(plan.fold).on_grid(core, (float(inset), float(inset)))
+        at = grid.line(plan)
         # A line that misses the middle would leave nothing to learn.
         if bool(plan.law.is_dark(at.along, at.distance).any()):
             break
-    grid = _grid(core, inset)
+    points = grid.points()
     push = _straight_push(plan, at) if not real else fold_displacement(plan.law, at)
-    y, x = grid[0] + push[0], grid[1] + push[1]
+    y, x = (points + push - grid.half) / step
     damaged = read_at(clean[None, None], y[None], x[None], "bicubic", "reflection")[0, 0]
     damaged = damaged.clamp(0, 1)
     half_width = plan.law.half_width(at.along) if real else plan.law.dark[0]
     if real:
+        # On reduced slices blocks and debris come out that much larger.
         damaged = paint_realistic(damaged, at.distance.abs(), half_width, rng)
     damaged = _jittered(damaged, jitter, rng)
     cover = half_width + (COVER if real else 0.0) * (half_width > 0)
-    damaged = torch.where((at.distance.abs() <= cover) & (half_width > 0), 0.0, damaged)
+    if step == 1:
+        damaged = torch.where((at.distance.abs() <= cover) & (half_width > 0), 0.0, damaged)
+    else:
+        share = ((cover - at.distance.abs()) / step + 0.5).clamp(0, 1) * (half_width > 0)
+        damaged = damaged * (1 - share)
     flow, hidden = _way_back(plan, at, real)
-    source = grid + flow
+    source = points + flow
     last = torch.tensor(shape, dtype=torch.float32)[:, None, None] - 1
     known = ((source >= 0) & (source <= last)).all(dim=0)
     return {
@@ -164,12 +219,6 @@ def _damaged(
         "known": known[None],
         "hidden": hidden[None],
     }
-
-
-def _grid(core: tuple[int, int], inset: int) -> Tensor:
-    y = torch.arange(core[0], dtype=torch.float32) + inset
-    x = torch.arange(core[1], dtype=torch.float32) + inset
-    return torch.stack(torch.meshgrid(y, x, indexing="ij"))
 
 
 def _straight_push(plan: FoldPlan, at: LineCoordinates) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sff_napari.errors import InputError
+from sff_napari.networks.unfolding import checked_scale
 from sff_napari.simulation import RealisticRanges, ranges_from_dict, ranges_to_dict
 
 STAGES = ("interpolation", "unfolding", "fusion", "filling")
@@ -92,6 +93,8 @@ class TrainingSettings:
         Which networks to train, in the order of `STAGES`.
     width : float
         Width multiplier of the networks.
+    scale : {1, 2, 4, 8}
+        How many times the slices are reduced that the unfolding network works on.
     iterations : int
         Longest training of a stage.
     batch, crop : int
@@ -102,6 +105,12 @@ class TrainingSettings:
         Learning rate at the start: one for all stages, or one for each of `stages`.
     final_rate, power : float
         Learning rate at the end, and the power of the decay.
+    warm_up : int
+        Iterations at the start of a stage over which the learning rate rises.
+    easy_start : int
+        Iterations of the unfolding stage, at a scale above 1, over which the reference
+        fades from the clean slice itself to the interpolated one.  What agrees is
+        learned to be matched first, and much sooner.
     folds : {"straight", "realistic", "mixed"}
         What damages the slices.
     ranges : RealisticRanges, optional
@@ -146,6 +155,7 @@ class TrainingSettings:
     validate: tuple[DataSpec, ...] = ()
     stages: tuple[str, ...] = STAGES
     width: float = 1.0
+    scale: int = 1
     iterations: int = 400_000
     batch: int = 32
     crop: int = 256
@@ -153,6 +163,8 @@ class TrainingSettings:
     rates: tuple[float, ...] = (1e-4,)
     final_rate: float = 1e-5
     power: float = 1.5
+    warm_up: int = 0
+    easy_start: int = 0
     folds: Folds = "straight"
     ranges: RealisticRanges | None = None
     vary_texture: bool = False
@@ -179,9 +191,25 @@ class TrainingSettings:
             _at_least(name, getattr(self, name), 1)
         for name in ("val_samples", "patience"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("margin", "neuropil", "val_slices", "workers", "threads", "seed"):
+        for name in (
+            "margin",
+            "neuropil",
+            "val_slices",
+            "workers",
+            "threads",
+            "seed",
+            "warm_up",
+            "easy_start",
+        ):
             _at_least(name, getattr(self, name), 0)
         _at_least("crop", self.crop, 32)
+        checked_scale(self.scale)
+        if self.crop % self.scale or self.margin % (2 * self.scale) or self.crop < 32 * self.scale:
+            raise InputError(
+                f"A crop of {self.crop} and a margin of {self.margin} px cannot be reduced "
+                f"{self.scale} times: use a crop that is a multiple of {self.scale} and at least "
+                f"{32 * self.scale}, and a margin that is a multiple of {2 * self.scale}."
+            )
         if not all(0 < self.final_rate <= rate < 1 for rate in self.rates):
             raise InputError(
                 f"The learning rates {', '.join(f'{rate:g}' for rate in self.rates)} and finally "
@@ -256,11 +284,15 @@ class TrainingSettings:
         except TypeError as error:
             raise InputError(f"The stored settings cannot be read: {error}.") from error
 
-    def rate_at(self, stage: str, share: float) -> float:
-        """Return the learning rate once a share of a stage, in [0, 1], is done."""
+    def rate_at(self, stage: str, share: float, iteration: int | None = None) -> float:
+        """Return the learning rate once a share of a stage, in [0, 1], is done.
+
+        At an iteration within the warm-up it is lower.
+        """
         first = self.rates[self.stages.index(stage) if len(self.rates) > 1 else 0]
         left = (1 - min(max(share, 0.0), 1.0)) ** self.power
-        return self.final_rate + (first - self.final_rate) * left
+        rise = 1.0 if iteration is None else min(1.0, (iteration + 1) / (self.warm_up + 1))
+        return rise * (self.final_rate + (first - self.final_rate) * left)
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sff_napari.devices import autocast
-from sff_napari.networks.weights import NETWORKS
+from sff_napari.networks.weights import new_network
 from sff_napari.training.filling import (
     filling_distance,
     filling_losses,
@@ -53,6 +53,10 @@ class Stage:
         See `TrainingSettings`.
     texture : float
         See `TrainingSettings`.
+    scale : int
+        Of the unfolding network that is trained, or used.  Above 1 samples are large
+        crops whose reference was made beforehand (`paired`): reduced ones for the
+        unfolding network, whole ones for fusion, which learns on their middle.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Stage:
     context: Callable[[], AbstractContextManager[object]]
     true_flow_share: float = 0.0
     texture: float = 0.8
+    scale: int = 1
     index: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,13 +80,25 @@ class Stage:
         """The samples that are needed."""
         if self.name == "filling":
             return "band"
+        if self.is_paired:
+            return "pair"
         return "clean" if self.name == "interpolation" else "fold"
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether samples hold the reference, made beforehand."""
+        return self.scale > 1 and self.name in ("unfolding", "fusion")
+
+    @property
+    def step(self) -> int:
+        """How many times the samples are reduced."""
+        return self.scale if self.name == "unfolding" else 1
 
     def new_network(self, width: float, seed: int) -> nn.Module:
         """Return an untrained network with weights drawn from the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * len(STAGES) + self.index)
-            return NETWORKS[self.name](width)
+            return new_network(self.name, width, self.step)
 
     def inputs(self, batch: Sample, training: bool = False) -> tuple[Tensor, ...]:
         """Return the images the network is given, (B, 1, Y, X) each."""
@@ -90,8 +107,10 @@ class Stage:
         if self.name == "interpolation":
             return batch["previous"], batch["following"]
         with torch.no_grad(), self.context():
-            reference = self.before["interpolation"](batch["previous"], batch["following"])
-            reference = reference.clamp(0, 1)
+            reference = batch.get("reference")
+            if reference is None:
+                reference = self.before["interpolation"](batch["previous"], batch["following"])
+                reference = reference.clamp(0, 1)
             if self.name == "unfolding":
                 return batch["damaged"], reference
             flow = self.before["unfolding"](batch["damaged"], reference)
@@ -102,6 +121,9 @@ class Stage:
             truth = warp(batch["damaged"][:given], batch["flow"][:given])
             truth = truth * (~batch["hidden"][:given])
             unfolded = torch.cat([truth, unfolded[given:]])
+        if self.is_paired:
+            # The unfolding network needs to see far; fusion does not.
+            return middle(unfolded), middle(reference)
         return unfolded, reference
 
     def loss(self, network: nn.Module, inputs: tuple[Tensor, ...], batch: Sample) -> Tensor:
@@ -110,8 +132,9 @@ class Stage:
 
     def output(self, network: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
         """Return what a network makes of its inputs."""
+        options = {"reduced": True} if self.step > 1 else {}
         with self.context():
-            out: Tensor = network(*inputs)
+            out: Tensor = network(*inputs, **options)
         return out
 
     def learned(self, out: Tensor, batch: Sample) -> Tensor:
@@ -125,7 +148,7 @@ class Stage:
         if self.name == "filling":
             return filling_distance(out, batch, self.texture)
         if self.name != "unfolding":
-            return (out.float() - batch["clean"]).abs().mean()
+            return (out.float() - self._judged(batch, "clean")).abs().mean()
         known = batch["known"]
         # Beyond the crop there is nothing to be found, so nothing to be learned.
         return ((out.float() - batch["flow"]).abs() * known).sum() / (2 * known.sum()).clamp(min=1)
@@ -142,16 +165,22 @@ class Stage:
             scores["flow_error_px"] = float(error[seen].mean())
             scores["flow_error_untouched_px"] = float(length[seen].mean())
             return scores
-        clean = batch["clean"]
-        mean = (batch["previous"] + batch["following"]) / 2
+        clean = self._judged(batch, "clean")
         scores["psnr"] = psnr(out.clamp(0, 1), clean)
-        scores["psnr_mean_of_neighbours"] = psnr(mean, clean)
+        if "previous" in batch:
+            mean = (batch["previous"] + batch["following"]) / 2
+            scores["psnr_mean_of_neighbours"] = psnr(mean, clean)
         if self.name == "fusion":
-            hidden = batch["hidden"]
+            hidden = self._judged(batch, "hidden")
             scores["psnr_hidden"] = psnr(out.clamp(0, 1), clean, hidden)
             scores["psnr_interpolated"] = psnr(inputs[1], clean)
-            scores["psnr_damaged"] = psnr(batch["damaged"], clean)
+            scores["psnr_damaged"] = psnr(self._judged(batch, "damaged"), clean)
         return scores
+
+    def _judged(self, batch: Sample, name: str) -> Tensor:
+        """Return an image of a batch where the network's output lies."""
+        image = batch[name]
+        return middle(image) if self.name == "fusion" and self.is_paired else image
 
     def picture(self, out: Tensor, inputs: tuple[Tensor, ...], batch: Sample) -> list[Tensor]:
         """Return images (1, Y, X) in [0, 1] of the first sample, to be shown side by side."""
@@ -161,10 +190,19 @@ class Stage:
             shown = filling_picture(out, batch)
         elif self.name == "unfolding":
             flows = [_flow_picture(flow) for flow in (out.float(), batch["flow"])]
-            shown = [batch["damaged"], warp(batch["damaged"], out.float()), batch["clean"], *flows]
+            unfolded = warp(batch["damaged"], out.float() / self.step)
+            shown = [batch["damaged"], unfolded, batch["clean"], *flows]
         else:
-            shown = [batch["damaged"], *inputs, out, batch["clean"]]
+            ends = [self._judged(batch, name) for name in ("damaged", "clean")]
+            shown = [ends[0], *inputs, out, ends[1]]
         return [image[0].float().clamp(0, 1) for image in shown]
+
+
+def middle(image: Tensor) -> Tensor:
+    """Return the middle of images (B, C, Y, X): half their height and width."""
+    height, width = image.shape[-2:]
+    top, left = height // 4, width // 4
+    return image[..., top : top + height // 2, left : left + width // 2]
 
 
 def psnr(image: Tensor, truth: Tensor, where: Tensor | None = None) -> float:

@@ -120,8 +120,8 @@ class StageTrainer:
         self.judge: Judge | None = None
         if stage.name == "filling":
             self.judge = Judge(settings.texture, settings.seed, settings.rates[0], ranks)
-        self.samples = SampleSet(triples, settings, stage.index, stage.what)
-        self.validation = SampleSet(validation, settings, VALIDATION, stage.what)
+        self.samples = SampleSet(triples, settings, stage.index, stage.what, stage.step)
+        self.validation = SampleSet(validation, settings, VALIDATION, stage.what, stage.step)
         self._validation_batches: list[Sample] = []
         self._resume()
         self._model: nn.Module = self.network
@@ -156,14 +156,15 @@ class StageTrainer:
                 )
             if over or share >= 1:
                 break
-            self._step(next(batches), settings.rate_at(self.stage.name, share))
+            rate = settings.rate_at(self.stage.name, share, state.iteration)
+            self._step(next(batches), rate)
             due = state.iteration % settings.validate_every == 0
             if due:
-                self._validate(settings.rate_at(self.stage.name, share))
+                self._validate(rate)
             if due or state.iteration % settings.save_every == 0:
                 self._save("last")
         if state.validated != state.iteration:
-            self._validate(settings.rate_at(self.stage.name, 1.0))
+            self._validate(settings.rate_at(self.stage.name, 1.0, state.iteration))
         state.done = True
         self._save("last")
         self.ranks.wait()
@@ -297,8 +298,7 @@ class StageTrainer:
         for held in self._validation_batches:
             batch = self._to_device(held)
             inputs = self.stage.inputs(batch)
-            with self.stage.context():
-                out = self.network(*inputs)
+            out = self.stage.output(self.network, inputs)
             size = len(batch["clean"])
             for name, value in self.stage.scores(out, inputs, batch).items():
                 if not math.isnan(value):

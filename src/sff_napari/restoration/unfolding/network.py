@@ -11,13 +11,14 @@ from sff_napari.devices import autocast
 from sff_napari.folds import Fold
 from sff_napari.networks import UnfoldingNetwork
 from sff_napari.progress import Reporter
-from sff_napari.restoration.interpolation import Interpolator
-from sff_napari.restoration.tiles import grown, tiles
-from sff_napari.restoration.unfolding import covered
+from sff_napari.restoration.interpolation.weighted import Interpolator
+from sff_napari.restoration.tiling import grown, tiles
+from sff_napari.restoration.unfolding.fitted_fold import covered
 from sff_napari.warp import sample
 
 _HALO = 128
-_ALIGN = 16
+_REDUCED_HALO = 64
+"""Pixels around a tile that the network sees besides: of the slice; of the reduced one at least."""
 
 
 class NetworkUnfolding:
@@ -66,7 +67,8 @@ class NetworkUnfolding:
         self.drifts = None
         for number, (rows, columns) in enumerate(parts):
             reporter(number / len(parts), "Estimating the flow")
-            outer, inner = grown(rows, columns, shape, _HALO, _ALIGN)
+            halo = max(_HALO, _REDUCED_HALO * network.scale)
+            outer, inner = grown(rows, columns, shape, halo, network.multiple)
             guide = reference.on_tile(*outer)
             with torch.inference_mode(), autocast(device):
                 out = network(black[outer][None, None], guide[None, None])[0].float()
