@@ -34,6 +34,8 @@ _LEAST_SCORE = 0.12
 """Least correlation at which a similarity is trusted."""
 _GAIN = 0.08
 """How much better than lying as they are slices must match to be called unaligned."""
+_CHANCE = 6.5
+"""Standard deviations by which the best of all moves of other tissue may match."""
 _FAR = 16.0
 """Mean displacement, px, from which slices count as unaligned."""
 
@@ -63,6 +65,8 @@ class Similarity:
         Of the fixed slice.
     unmoved : float
         The same correlation without a move.
+    chance : float
+        Correlation that slices of other tissue may reach.
     """
 
     rotation_degrees: float
@@ -71,6 +75,7 @@ class Similarity:
     score: float
     shape: tuple[int, int]
     unmoved: float = 0.0
+    chance: float = 0.0
 
     def matrix(self) -> NDArray[np.float64]:
         """Return the map as (2, 3), from (x, y, 1) of the fixed to (x, y) of the moving slice.
@@ -110,8 +115,12 @@ class Similarity:
         """Whether the slices clearly match better after the move, and it is a long one."""
         return (
             self.displacement > _FAR
-            and self.score > _LEAST_SCORE
+            and self.score > max(_LEAST_SCORE, self.chance)
+            and abs(self.rotation_degrees) < _ANGLES[-1]
+            and _SCALES[0] <= self.scale <= _SCALES[-1]
             and self.score > self.unmoved + _GAIN
+            # Slices that lie roughly as they should match a little as they are.
+            and self.unmoved < max(0.5 * self.chance, _LEAST_SCORE / 2)
         )
 
 
@@ -193,7 +202,7 @@ def estimate_similarity(
     a, b, dy, dx = best
     return Similarity(
         math.degrees(math.atan2(b, a)), math.hypot(a, b), (float(dy), float(dx)), score, shape,
-        unmoved,
+        unmoved, _chance(finest, _rescaled(best, finest.factor)),
     )  # fmt: skip
 
 
@@ -277,6 +286,13 @@ def _correlation(one: Image32, other: Image32, weight: Image32) -> float:
 def _score(level: _Level, values: NDArray[np.float64]) -> float:
     image, weight = _moved(level, values)
     return _correlation(image, level.fixed, weight)
+
+
+def _chance(level: _Level, values: NDArray[np.float64]) -> float:
+    """Return the correlation that the best of many moves of other tissue may have."""
+    _, weight = _moved(level, values)
+    independent = max(1.0, float(weight.sum()) / (4 * _SMOOTH) ** 2)
+    return _CHANCE / math.sqrt(independent)
 
 
 def _search(level: _Level) -> list[NDArray[np.float64]]:
