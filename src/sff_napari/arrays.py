@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import InputError
+from sff_napari.no_data import robust_range
 
 MIN_SIDE = 32
 """Smallest side of a slice, in pixels, that a fold can be looked for in."""
 
+_LEAST_SHARE = 0.1
+"""Share of a usual range (0 to 1, 0 to 255) that floats in it must fill to be taken for it."""
+_BEYOND = 0.5
 _SUPPORTED = "uint8, uint16, float32 or float64"
 
 
@@ -54,9 +58,9 @@ def as_slice(image: Any, name: str = "image") -> NDArray[Any]:
         )
     if array.size == 0:
         raise InputError(f"The {name} is empty (shape {array.shape}): choose a slice with pixels.")
-    if array.dtype == np.float16:
+    if array.dtype.newbyteorder("=") == np.float16:
         array = array.astype(np.float32)
-    if not (array.dtype in (np.uint8, np.uint16) or array.dtype in (np.float32, np.float64)):
+    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16, np.float32, np.float64):
         raise InputError(
             f"The {name} has dtype {array.dtype}, which is not supported: "
             f"convert it to {_SUPPORTED}."
@@ -66,6 +70,8 @@ def as_slice(image: Any, name: str = "image") -> NDArray[Any]:
             f"The {name} is only {array.shape[0]} x {array.shape[1]} pixels: "
             f"at least {MIN_SIDE} x {MIN_SIDE} are needed."
         )
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype.kind == "f" and not np.isfinite(array).any():
         raise InputError(f"The {name} holds no finite value: it is NaN or infinite everywhere.")
     return array
@@ -82,7 +88,8 @@ class GreyScale:
     low, high : float
         Grey values that map to 0 and 1: the dtype's own range for integers; for
         floats the range in use (0 and 1 or 0 and 255 when it fits, else the
-        data's own extremes), so that 8-bit data behave alike in every dtype.
+        data's own, outliers left out), so that 8-bit data behave alike in
+        every dtype and neither a hot pixel nor the units matter.
     """
 
     dtype: np.dtype[Any]
@@ -90,41 +97,48 @@ class GreyScale:
     high: float
 
     @classmethod
-    def of(cls, array: NDArray[Any]) -> GreyScale:
-        """Return the grey scale that fits `array` (Y, X)."""
+    def of(cls, array: NDArray[Any], no_data: NDArray[np.bool_] | None = None) -> GreyScale:
+        """Return the grey scale that fits `array` (Y, X), pixels without data left out."""
         if array.dtype.kind in "ui":
             info = np.iinfo(array.dtype)
             return cls(array.dtype, 0.0, float(info.max))
-        finite = array[np.isfinite(array)]
-        low, high = float(finite.min()), float(finite.max())
-        if low >= 0 and high <= 1:
-            return cls(array.dtype, 0.0, 1.0)
-        if low >= 0 and high <= 255:
-            return cls(array.dtype, 0.0, 255.0)
+        low, high = robust_range(array, no_data)
+        for usual in (1.0, 255.0):
+            if 0 <= low < high <= usual and high - low >= _LEAST_SHARE * usual:
+                return cls(array.dtype, 0.0, usual)
         if high <= low:
-            high = low + 1.0
+            high = low + max(1.0, abs(low))
         return cls(array.dtype, low, high)
 
     def to_unit(self, array: NDArray[Any]) -> NDArray[np.float32]:
-        """Return `array` as float32 with `low` at 0 and `high` at 1; NaN stays NaN."""
-        scale = np.float32(1.0 / (self.high - self.low))
-        out = array.astype(np.float32)
+        """Return `array` as float32 with `low` at 0 and `high` at 1; NaN stays NaN.
+
+        Outliers of a float array are cut off half of the range below and above it.
+        """
+        # In double precision where that matters: values around 1e9, or around 1e-40.
+        exact = array.dtype == np.float64
+        out: Any = array.astype(np.float64 if exact else np.float32)
         if self.low:
-            out -= np.float32(self.low)
-        out *= scale
+            out -= out.dtype.type(self.low)
+        with np.errstate(over="ignore"):
+            out *= out.dtype.type(1.0 / (self.high - self.low))
         if array.dtype.kind == "f":
-            out[~np.isfinite(out)] = np.nan
-        return out
+            out[~np.isfinite(array)] = np.nan
+            np.clip(out, -_BEYOND, 1 + _BEYOND, out=out)
+        return np.asarray(out, dtype=np.float32)
 
     def from_unit(self, unit: NDArray[np.float32]) -> NDArray[Any]:
         """Return working values as grey values in `dtype`, rounded and clipped for integers."""
-        grey = unit * np.float32(self.high - self.low)
+        exact = self.dtype == np.float64
+        grey: Any = unit.astype(np.float64 if exact else np.float32, copy=True)
+        grey *= grey.dtype.type(self.high - self.low)
         if self.low:
-            grey += np.float32(self.low)
+            grey += grey.dtype.type(self.low)
         if self.dtype.kind in "ui":
             np.rint(grey, out=grey)
-            np.clip(grey, self.low, self.high, out=grey)
-        return grey.astype(self.dtype)
+            limits = np.iinfo(self.dtype)
+            np.clip(grey, limits.min, limits.max, out=grey)
+        return np.asarray(grey, dtype=self.dtype)
 
 
 def is_constant(array: NDArray[Any]) -> bool:

@@ -252,7 +252,7 @@ def test_feabas(tmp_path: Path) -> None:
 def test_bigwarp(tmp_path: Path, source: Source, restored: Path) -> None:
     write_landmarks(tmp_path / "landmarks", source)
     files = sorted(path.name for path in (tmp_path / "landmarks").iterdir())
-    assert files == ["slice_00001.csv", "slice_00002.csv"]
+    assert files == ["frame.json", "slice_00001.csv", "slice_00002.csv"]
     array: Any = zarr.open_group(restored, mode="r")["displacement"]
     for z in (1, 2):
         path = tmp_path / "landmarks" / f"slice_{z:05d}.csv"

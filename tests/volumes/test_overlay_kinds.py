@@ -213,7 +213,7 @@ def test_another_source_is_refused(
     tifffile.imwrite(other, changed, photometric="minisblack")
     wrong = verify_volume(out, source=os.fspath(other)).wrong
     assert wrong
-    assert set(wrong.values()) == {"The source has changed since."}
+    assert all(text.startswith("The source has changed since") for text in wrong.values())
     tiff.rename(tmp_path / "elsewhere.tif")
     with pytest.raises(StackError, match="there is nothing"):
         open_stack(out)

@@ -12,6 +12,7 @@ from sff_napari.commands.base import (
     device_option,
     echo_json,
     json_option,
+    open_named,
     progress_bar,
     slices_option,
     stack_argument,
@@ -63,11 +64,11 @@ def command(
     from sff_napari.devices import choose_device
     from sff_napari.io_atomic import explain, write_bytes, write_json
     from sff_napari.simulation import write_ranges
-    from sff_napari.stacks import open_stack, read_folds
+    from sff_napari.stacks import read_folds
 
     choose_device(device)
     file = read_folds(folds_path)
-    with open_stack(stack) as opened, progress_bar() as progress:
+    with open_named(stack) as opened, progress_bar() as progress:
         file.check(opened.shape)
         found = analyse(
             opened,

@@ -11,12 +11,15 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from sff_napari.errors import Cancelled, SffError
 from sff_napari.progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from sff_napari.stacks import Stack
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 PATH = click.Path(path_type=Path)
@@ -163,8 +166,44 @@ STACK = StackPlace()
 
 
 def stack_argument(function: Command) -> Command:
-    """Add the argument STACK: a path or an address."""
-    return click.argument("stack", type=STACK)(function)
+    """Add the argument STACK, a path or an address, and what is chosen of it."""
+    return axes_options(click.argument("stack", type=STACK)(function))
+
+
+def axes_options(function: Command) -> Command:
+    """Add ``--axis`` and ``--select``, which `open_named` looks at."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        context.meta[f"sff_napari.{parameter.name}"] = value
+
+    for name, metavar, words in (
+        ("--select", "c=0,t=1", "Positions on further axes of STACK.  [default: 0]"),
+        (
+            "--axis",
+            "LETTER",
+            "Axis of STACK that counts the slices.  [default: z, or the long one]",
+        ),
+    ):
+        function = click.option(
+            name, metavar=metavar, expose_value=False, callback=keep, help=words
+        )(function)
+    return function
+
+
+def chosen_axes() -> dict[str, int]:
+    """Return what ``--axis`` and ``--select`` say; `open_stack` takes it."""
+    from sff_napari.stacks.axes import parse_select
+
+    context = click.get_current_context(silent=True)
+    meta = {} if context is None else context.meta
+    return parse_select(meta.get("sff_napari.select"), meta.get("sff_napari.axis"))
+
+
+def open_named(place: Path | str) -> Stack:
+    """Return the stack that a command names, with what is chosen of it; see `open_stack`."""
+    from sff_napari.stacks import open_stack
+
+    return open_stack(place, chosen_axes())
 
 
 def slices_option(words: str) -> Callable[[Command], Command]:

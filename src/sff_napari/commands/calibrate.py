@@ -12,6 +12,7 @@ from sff_napari.commands.base import (
     device_option,
     echo_json,
     json_option,
+    open_named,
     progress_bar,
     seed_option,
     slices_option,
@@ -55,7 +56,6 @@ def command(
     """
     from sff_napari.detection import calibrate
     from sff_napari.errors import InputError
-    from sff_napari.stacks import open_stack
 
     try:
         levels = None if thresholds is None else [float(part) for part in thresholds.split(",")]
@@ -63,7 +63,7 @@ def command(
         raise InputError(
             f"The thresholds {thresholds!r} cannot be read: write numbers such as 0.4,0.5."
         ) from error
-    with open_stack(stack) as opened, progress_bar() as progress:
+    with open_named(stack) as opened, progress_bar() as progress:
         chosen = opened.parse_slices(slices)
         if slices is None and len(chosen) > _MOST:
             chosen = [chosen[i * len(chosen) // _MOST] for i in range(_MOST)]

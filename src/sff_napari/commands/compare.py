@@ -14,6 +14,7 @@ from sff_napari.commands.base import (
     device_option,
     echo_json,
     json_option,
+    open_named,
     progress_bar,
     slices_option,
     stack_argument,
@@ -61,10 +62,9 @@ def command(
     from sff_napari.io_atomic import explain
     from sff_napari.progress import Reporter
     from sff_napari.restoration import restore
-    from sff_napari.stacks import open_stack
 
     choose_device(device)
-    with open_stack(stack) as file, progress_bar() as progress:
+    with open_named(stack) as file, progress_bar() as progress:
         opened, first = _with_neighbours(file, previous, following)
         reporter = Reporter(progress)
         wanted = [first + z for z in file.parse_slices(slices)]
@@ -178,7 +178,9 @@ def _neighbours(opened: Stack, z: int, folds: Mapping[int, Any]) -> tuple[Any, A
     from sff_napari.errors import InputError
     from sff_napari.sessions import choose_neighbours
 
-    found = choose_neighbours((z,), 0, len(opened), {(damaged,) for damaged in folds})
+    found = choose_neighbours(
+        (z,), 0, len(opened), {(damaged,) for damaged in folds}, positions=opened.positions
+    )
     if found.previous is None and found.following is None:
         raise InputError(
             f"Slice {z} has no undamaged slice near it to be restored from: for a single image "

@@ -15,6 +15,7 @@ from sff_napari.commands.base import (
     device_option,
     echo_json,
     json_option,
+    open_named,
     progress_bar,
     slices_option,
     stack_argument,
@@ -71,7 +72,6 @@ def command(
     """
     from sff_napari.devices import choose_device
     from sff_napari.errors import InputError
-    from sff_napari.stacks import open_stack, stack_identity
     from sff_napari.stacks.folds_file import as_document
     from sff_napari.volumes.detecting import detect_volume
     from sff_napari.volumes.searching import Search
@@ -79,7 +79,7 @@ def command(
     choose_device(device)
     search = Search(threshold, max_folds, coarse, device)
     with ExitStack() as held:
-        opened = held.enter_context(open_stack(stack))
+        opened = held.enter_context(open_named(stack))
         progress = held.enter_context(progress_bar())
         chosen = opened.parse_slices(slices)
         found = detect_volume(
@@ -91,15 +91,22 @@ def command(
             pool=_pool(workers, scheduler, held),
             progress=progress,
         )
-        identity = stack_identity(opened)
     if len(found.empty) == len(chosen):
         raise InputError(next(iter(found.empty.values())))
+    for note in found.notes:
+        click.echo(note, err=True)
+    for z, count in sorted(found.absent.items()):
+        click.echo(
+            f"Slice {z}: {count} chunk{'s are' if count > 1 else ' is'} not stored; "
+            "there is no data there.",
+            err=True,
+        )
     for z, why in sorted(found.empty.items()):
         click.echo(f"Slice {z} was passed over: {why}", err=True)
     for _, why in sorted(found.failed.items()):
         click.echo(f"Not searched: {why}", err=True)
     if as_json:
-        echo_json(as_document(found.folds, identity, found.about))
+        echo_json(as_document(found.folds, found.identity, found.about))
     else:
         _tell(found, chosen, out)
     if found.failed:

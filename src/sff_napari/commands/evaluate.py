@@ -15,6 +15,7 @@ from sff_napari.commands.base import (
     device_option,
     echo_json,
     json_option,
+    open_named,
     progress_bar,
     seed_option,
     slices_option,
@@ -116,7 +117,7 @@ def command(
     names = None if methods is None else [name.strip() for name in methods.split(",")]
     found: Any
     with ExitStack() as files:
-        opened = files.enter_context(open_stack(stack))
+        opened = files.enter_context(open_named(stack))
         common |= {
             "slices": None if slices is None else opened.parse_slices(slices),
             "ranges": None if ranges is None else read_ranges(ranges),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sff_napari.commands.base import CONTEXT, PATH, progress_bar, stack_argument
+from sff_napari.commands.base import CONTEXT, PATH, chosen_axes, progress_bar, stack_argument
 
 TARGETS = ("sofima", "feabas", "corgie", "displacement", "bigwarp")
 
@@ -44,7 +44,7 @@ def command(
     from sff_napari.volumes import exports
     from sff_napari.volumes.exports.source import open_source
 
-    source = open_source(stack, folds_path, _voxel_size(voxel_size))
+    source = open_source(stack, folds_path, _voxel_size(voxel_size), chosen_axes())
     with progress_bar() as progress:
         if to == "displacement":
             exports.write_field(out, source, overwrite=overwrite, progress=progress)
@@ -61,7 +61,13 @@ def command(
             else:
                 size = source.need_voxel_size()
                 exports.write_mask_layer(
-                    out, masks, size, mips=mips, overwrite=overwrite, progress=progress
+                    out,
+                    masks,
+                    size,
+                    mips=mips,
+                    offset=source.offset,
+                    overwrite=overwrite,
+                    progress=progress,
                 )
     count = len(source.folds)
     what = {"displacement": "Displacements", "bigwarp": "Landmarks"}.get(to, "Fold masks")

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sff_napari.commands.base import CONTEXT, STACK, echo_json, json_option, progress_bar
+from sff_napari.commands.base import (
+    CONTEXT,
+    STACK,
+    axes_options,
+    chosen_axes,
+    echo_json,
+    json_option,
+    open_named,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from sff_napari.stacks import Stack
@@ -23,6 +32,7 @@ _MOST_FILES = 200_000
 
 
 @click.command(context_settings=CONTEXT)
+@axes_options
 @click.argument("stack", type=STACK, required=False)
 @click.option("--missing", is_flag=True, help="Also look for slices that hold no image.")
 @click.option("--source", help="Where the volume below an overlay lies, if not beside it.")
@@ -45,12 +55,11 @@ def command(stack: Path | str | None, missing: bool, source: str | None, as_json
 
 def _opened(place: Path | str, source: str | None) -> Stack:
     from sff_napari.errors import InputError
-    from sff_napari.stacks import open_stack
     from sff_napari.stacks.overlay import open_overlay
 
     if source is None:
-        return open_stack(place)
-    found = open_overlay(place, source=source) if isinstance(place, Path) else None
+        return open_named(place)
+    found = open_overlay(place, chosen_axes(), source) if isinstance(place, Path) else None
     if found is None:
         raise InputError(f"{place} is no overlay: leave out --source.")
     return found
@@ -60,14 +69,13 @@ def _made(place: Path | str) -> dict[str, Any]:
     """Return what the record of a restored volume says; nothing of other stacks."""
     from sff_napari.errors import StackError
     from sff_napari.stacks.places import shown
-    from sff_napari.volumes.files import Folder
     from sff_napari.volumes.job import PLAN, read_plan
-    from sff_napari.volumes.records import read_slices
+    from sff_napari.volumes.provenance import all_slices
 
     if not isinstance(place, Path) or not (place / PLAN).is_file():
         return {}
     try:
-        made, slices = read_plan(place), read_slices(Folder(place))
+        made, slices = read_plan(place), all_slices(place)
     except StackError as error:
         return {"record": str(error)}
     facts: dict[str, Any] = {
@@ -104,6 +112,7 @@ def _stack(place: Path | str, missing: bool, source: str | None) -> dict[str, An
             "voxel size (z, y, x; nm)": None
             if stack.voxel_size is None
             else [round(size, 4) for size in stack.voxel_size],
+            **({"first voxel (z, y, x)": list(stack.offset)} if any(stack.offset) else {}),
             "axes": stack.axes,
             "chunks": None if stack.chunks is None else list(stack.chunks),
             **stack.details,
@@ -116,9 +125,15 @@ def _stack(place: Path | str, missing: bool, source: str | None) -> dict[str, An
         }
         if stack.levels:
             facts["levels"] = [list(stack.shape), *(list(lv.stack.shape) for lv in stack.levels)]
+        absent = stack.absent_parts(z)
+        if absent:
+            facts[f"chunks of slice {z} not stored"] = len(absent)
         if missing:
             with progress_bar() as progress:
                 facts["slices without image"] = find_missing(stack, progress=progress)
+            facts["slices with chunks not stored"] = [
+                z for z in range(len(stack)) if stack.absent_parts(z)
+            ]
     return facts
 
 

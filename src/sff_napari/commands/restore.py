@@ -13,6 +13,7 @@ from sff_napari.commands.base import (
     device_option,
     echo_json,
     json_option,
+    open_named,
     progress_bar,
     slices_option,
     stack_argument,
@@ -127,7 +128,8 @@ def command(
     """
     from sff_napari.devices import choose_device
     from sff_napari.errors import Cancelled, InputError
-    from sff_napari.stacks import check_output, open_stack, read_folds
+    from sff_napari.stacks import check_output, read_folds
+    from sff_napari.stacks.folds_file import other_pixels
 
     choose_device(device)
     volume = out.suffix.lower() == ".zarr"
@@ -139,8 +141,10 @@ def command(
         raise InputError("--workers starts a cluster and --scheduler names one: give only one.")
     check_output(out, overwrite=overwrite or volume)
     file = read_folds(folds_path)
-    with open_stack(stack) as opened, progress_bar() as progress:
+    with open_named(stack) as opened, progress_bar() as progress:
         file.check(opened.shape)
+        if note := other_pixels(file, opened):
+            click.echo(note, err=True)
         wanted = _wanted(opened, file, folds_path, slices, fill_missing)
         choices = {"interpolation": interpolation, "unfolding": unfolding, "fusion": fusion}
         if not volume:

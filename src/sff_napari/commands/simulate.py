@@ -12,6 +12,7 @@ from sff_napari.commands.base import (
     PATH,
     echo_json,
     json_option,
+    open_named,
     progress_bar,
     seed_option,
     slices_option,
@@ -65,7 +66,6 @@ def command(
     from sff_napari.stacks import (
         RestoredSlice,
         check_output,
-        open_stack,
         stack_identity,
         write_folds,
         write_restored,
@@ -84,7 +84,7 @@ def command(
     if drawn_from is not None:
         manifest["ranges"] = ranges_to_dict(drawn_from)
     lines: dict[int, tuple[Fold, ...]] = {}
-    with open_stack(stack) as opened, progress_bar() as progress:
+    with open_named(stack) as opened, progress_bar() as progress:
         chosen = list(range(1, len(opened), 3)) if slices is None else opened.parse_slices(slices)
         if not chosen:
             chosen = [0]

@@ -108,7 +108,11 @@ class StackRestoration:
         """
         start = time.perf_counter()
         neighbours = choose_neighbours(
-            (z,), 0, len(self._stack), {(damaged,) for damaged in self._folds}
+            (z,),
+            0,
+            len(self._stack),
+            {(damaged,) for damaged in self._folds},
+            positions=self._stack.positions,
         )
         if neighbours.previous is None and neighbours.following is None:
             raise InputError(

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from sff_napari.arrays import GreyScale, as_slice
 from sff_napari.errors import InputError
+from sff_napari.no_data import find_no_data
 
 DEFAULT_THRESHOLD = 0.55
 """Darkness from which a pixel may be fold, as a share between tissue (0) and black (1)."""
 
 _BLOCK = 32
 """Side of the blocks in which the brightness of the tissue is measured, working px."""
-_PADDING = 64
-"""A constant area is padding, not fold, if a square of this side (full-scale px) fits in it."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,9 @@ def working_factor(shape: tuple[int, int], side: int = 1600) -> int:
     return factor
 
 
-def measure_darkness(image: Any, factor: int | None = None) -> Darkness:
+def measure_darkness(
+    image: Any, factor: int | None = None, no_data: NDArray[np.bool_] | None = None
+) -> Darkness:
     """Return the darkness of a slice.
 
     Parameters
@@ -99,6 +100,9 @@ def measure_darkness(image: Any, factor: int | None = None) -> Darkness:
         uint8, uint16 or float in any range; NaN means no image there.
     factor : int, optional
         Reduction; chosen from the size if not given.
+    no_data : ndarray, (Y, X) bool, optional
+        Where the slice holds no data, as `find_no_data` returns it; found
+        here if not given.
 
     Returns
     -------
@@ -112,11 +116,11 @@ def measure_darkness(image: Any, factor: int | None = None) -> Darkness:
     """
     array = np.ascontiguousarray(as_slice(image))
     factor = working_factor((array.shape[0], array.shape[1])) if factor is None else factor
-    grey, valid = _reduced(array, factor)
-    if not valid.any():
-        nothing = np.zeros(grey.shape, np.float32)
-        return Darkness(nothing, valid, nothing, nothing, factor, 0.0, 1.0)
-    valid &= ~_padding(grey, max(8, _PADDING // factor))
+    no_data = find_no_data(array) if no_data is None else no_data
+    grey, valid = _reduced(array, factor, no_data)
+    if no_data is not None and valid.any():
+        # What was drawn into the slice at its border may hold a little of both.
+        valid = cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     if valid.mean() < 0.02 or float(np.ptp(grey[valid])) == 0:
         nothing = np.zeros(grey.shape, np.float32)
         return Darkness(nothing, np.zeros_like(valid), nothing, nothing, factor, 0.0, 1.0)
@@ -132,9 +136,11 @@ def measure_darkness(image: Any, factor: int | None = None) -> Darkness:
     return Darkness(values, valid, grey, tissue, factor, black, least_depth)
 
 
-def averaged(array: NDArray[Any], factor: int) -> NDArray[np.float32]:
-    """Return a slice reduced by averaging, in the working range [0, 1]; NaN means no image."""
-    grey, valid = _reduced(array, factor)
+def averaged(
+    array: NDArray[Any], factor: int, no_data: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Return a slice reduced by averaging, in the working range [0, 1]; NaN where no data is."""
+    grey, valid = _reduced(array, factor, no_data)
     grey[~valid] = np.nan
     return grey
 
@@ -164,16 +170,20 @@ def binarise(image: Any, threshold: float | None = None) -> NDArray[np.bool_]:
     return measure_darkness(image, factor=1).values > level
 
 
-def _reduced(array: NDArray[Any], factor: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _reduced(
+    array: NDArray[Any], factor: int, no_data: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the slice in its working range, reduced by averaging, and where it has pixels."""
-    scale = GreyScale.of(array)
-    if array.dtype.kind == "u":
+    scale = GreyScale.of(array, no_data)
+    if array.dtype.kind == "u" and no_data is None:
         if factor > 1:
             # OpenCV averages integers exactly enough, and four times faster than floats.
             array = _averaged(array, factor)
         return scale.to_unit(array), np.ones(array.shape, np.bool_)
     unit = scale.to_unit(array)
     missing = ~np.isfinite(unit)
+    if no_data is not None:
+        missing |= no_data
     unit[missing] = 0
     share = 1 - missing.astype(np.float32)
     if factor > 1:
@@ -190,24 +200,6 @@ def _averaged(array: NDArray[Any], factor: int) -> NDArray[Any]:
         array = cv2.copyMakeBorder(array, 0, below, 0, right, cv2.BORDER_REPLICATE)
     size = (array.shape[1] // factor, array.shape[0] // factor)
     return np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_AREA))
-
-
-def _padding(grey: NDArray[np.float32], side: int) -> NDArray[np.bool_]:
-    """Return the constant areas that are larger than any fold is wide."""
-    box = np.ones((3, 3), np.uint8)
-    flat = (cv2.dilate(grey, box) == cv2.erode(grey, box)).astype(np.uint8)
-    if not flat.any():
-        return np.zeros(grey.shape, np.bool_)
-    # Narrower padding stays: it is dark on one side only, which is no fold either.
-    opened = cv2.morphologyEx(
-        flat,
-        cv2.MORPH_OPEN,
-        np.ones((side, side), np.uint8),
-        borderType=cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )
-    opened &= flat
-    return np.asarray(cv2.dilate(opened, box) > 0)
 
 
 def _tissue_brightness(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sff_napari.arrays import as_slice
 from sff_napari.detection.binarise import averaged, checked_threshold, measure_darkness
@@ -29,6 +30,7 @@ from sff_napari.detection.vertices import to_fold
 from sff_napari.devices import choose_device
 from sff_napari.errors import InputError
 from sff_napari.folds import Fold
+from sff_napari.no_data import fill_no_data, find_no_data
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 
 _COARSE = 4
@@ -50,6 +52,7 @@ def detect_folds(
     threshold: float | None = None,
     device: str = "auto",
     max_folds: int = 8,
+    no_data: NDArray[np.bool_] | None = None,
     progress: ProgressCallback | None = None,
     cancelled: CancelledCallback | None = None,
 ) -> list[Fold]:
@@ -62,8 +65,7 @@ def detect_folds(
     Parameters
     ----------
     image : array_like, (Y, X)
-        uint8, uint16 or float in any range; NaN and constant areas at the
-        border count as no image.
+        uint8, uint16 or float in any range.
     threshold : float, optional
         Darkness above which a pixel may be fold, in (0, 1): 0 as bright as the
         tissue around, 1 as dark as the darkest of the slice.  The default
@@ -72,6 +74,9 @@ def detect_folds(
         Where the Hough transform runs; see `sff_napari.devices.choose_device`.
     max_folds : int
         Most folds returned.
+    no_data : ndarray, (Y, X) bool, optional
+        Where there is no image besides what `sff_napari.no_data.find_no_data`
+        finds: NaN, constant borders, gaps between tiles.
     progress, cancelled : callable, optional
         See `sff_napari.progress`.
 
@@ -95,12 +100,17 @@ def detect_folds(
     place = choose_device(device)
     array = np.ascontiguousarray(as_slice(image))
     report(0.0, "binarising the slice")
-    view = Slice(array, measure_darkness(array))
+    mask = _all_no_data(array, no_data)
+    # Without the edges of gaps, at full scale as well.
+    array = fill_no_data(array, mask)
+    view = Slice(array, measure_darkness(array, no_data=mask))
     found = _search(view, level, place, report.part(0.0, 0.8))
     if min(array.shape) >= _COARSE * _LEAST_COARSE_SIDE:
         # Film folded more than once is wide and shows texture, which averaging removes.
-        small = averaged(array, _COARSE)
-        reduced = Slice(small, measure_darkness(small))
+        small = averaged(array, _COARSE, mask)
+        gone = ~np.isfinite(small)
+        small = fill_no_data(small, gone)
+        reduced = Slice(small, measure_darkness(small, no_data=gone))
         for score, line in _search(reduced, level, place, report.part(0.8, 1.0), SIDE // 2):
             wide = _COARSE * float(np.median(line.half_widths)) > _WIDE
             if wide and line.length >= _WIDE_LENGTH * min(small.shape):
@@ -114,6 +124,16 @@ def detect_folds(
         to_fold(line.points, line.half_widths, shape, score=score, source="detected")
         for score, line in found[: int(max_folds)]
     ]
+
+
+def _all_no_data(array: NDArray[Any], no_data: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    if no_data is not None and no_data.shape != array.shape:
+        raise InputError(
+            f"The mask of no data has shape {no_data.shape}, but the slice has {array.shape}."
+        )
+    mask = find_no_data(array)
+    found = np.zeros(array.shape, np.bool_) if mask is None else mask
+    return found if no_data is None else found | no_data
 
 
 def _branches(view: Slice, stems: list[tuple[float, Measured]]) -> list[tuple[float, Measured]]:

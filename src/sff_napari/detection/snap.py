@@ -16,6 +16,7 @@ from sff_napari.detection.ridge import STEP, follow
 from sff_napari.detection.vertices import to_fold
 from sff_napari.errors import InputError
 from sff_napari.folds import Curve, Fold
+from sff_napari.no_data import fill_no_data, find_no_data
 
 _LEAST_KEPT = 0.5
 """A snapped line shorter than this share of the drawn one has lost its way."""
@@ -52,7 +53,9 @@ def snap_fold(image: Any, fold: Fold, reach: float = 16.0) -> Fold:
         raise InputError(f"The reach is {reach:g} px: it must be larger than 0.")
     array = np.ascontiguousarray(as_slice(image))
     fold.check_inside((array.shape[0], array.shape[1]))
-    darkness = measure_darkness(array)
+    mask = find_no_data(array)
+    array = fill_no_data(array, mask)
+    darkness = measure_darkness(array, no_data=mask)
     factor = darkness.factor
     curve = Curve.of(fold, dtype=torch.float64)
     count = max(8, int(curve.length / (STEP * factor)) + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sff_napari.sessions.records import Index
@@ -36,6 +36,7 @@ def choose_neighbours(
     *,
     skip_damaged: bool = True,
     reach: int = REACH,
+    positions: Sequence[float] | None = None,
 ) -> Neighbours:
     """Choose the nearest slices, on both sides, that can be trusted.
 
@@ -53,22 +54,27 @@ def choose_neighbours(
         Whether to go on to the nearest undamaged slice.
     reach : int
         How many slices away to look.
+    positions : sequence of float, optional
+        Where each slice lies, in slices, where some are missing in between.
     """
     if not index:
         return Neighbours(None, None, "A single image has no neighbouring slices.")
     place = index[axis]
 
     def look(step: int) -> tuple[Index | None, bool]:
-        passed = False
+        passed, far = False, False
         for distance in range(1, reach + 1):
             z = place + step * distance
             if not 0 <= z < count:
+                break
+            far = far or _apart(place, z, positions) > reach
+            if far:
                 break
             candidate = (*index[:axis], z, *index[axis + 1 :])
             if not skip_damaged or candidate not in damaged:
                 return candidate, passed
             passed = True
-        return None, passed
+        return None, passed or far
 
     previous, skipped_back = look(-1)
     following, skipped_on = look(+1)
@@ -77,8 +83,13 @@ def choose_neighbours(
         ("previous", previous, skipped_back),
         ("next", following, skipped_on),
     ):
+        away = 0.0 if chosen is None else _apart(place, chosen[axis], positions)
         if chosen is not None and skipped:
             notes.append(f"slice {chosen[axis]} stands in for the damaged {name} slice")
+        elif chosen is not None and away > abs(chosen[axis] - place):
+            notes.append(
+                f"the {name} slice that is there, {chosen[axis]}, lies {away:g} slices away"
+            )
         elif chosen is None and skipped:
             notes.append(f"no undamaged {name} slice lies within {reach} slices")
         elif chosen is None:
@@ -87,8 +98,18 @@ def choose_neighbours(
     return Neighbours(previous, following, note[:1].upper() + note[1:] + "." if note else "")
 
 
+def _apart(one: int, other: int, positions: Sequence[float] | None) -> float:
+    return abs(other - one) if positions is None else abs(positions[other] - positions[one])
+
+
 def clean_pairs(
-    index: Index, axis: int, count: int, damaged: Collection[Index], most: int = 2, reach: int = 6
+    index: Index,
+    axis: int,
+    count: int,
+    damaged: Collection[Index],
+    most: int = 2,
+    reach: int = 6,
+    positions: Sequence[float] | None = None,
 ) -> tuple[tuple[Index, Index], ...]:
     """Return pairs of neighbouring undamaged slices near `index`, the nearest first.
 
@@ -108,6 +129,9 @@ def clean_pairs(
     pairs = [
         (at(z), at(z + 1))
         for z in starts
-        if place not in (z, z + 1) and at(z) not in damaged and at(z + 1) not in damaged
+        if place not in (z, z + 1)
+        and at(z) not in damaged
+        and at(z + 1) not in damaged
+        and _apart(z, z + 1, positions) <= 1
     ]
     return tuple(pairs[:most])

@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sff_napari.errors import StackError
+from sff_napari.errors import InputError, StackError
 from sff_napari.stacks.array_readers import ReadBlock, ReadRegion
+
+SLICES = -1
+"""What is chosen on the axis that counts the slices, where the user names it."""
+_MOST_CHANNELS = 4
+"""Of an image with a z axis of one slice, so many positions on c are channels and no slices."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ def choose_axes(
     shape : tuple of int
         Sizes of the axes.
     select : mapping of str to int
-        Index on axes that are none of the three; 0 where not given.
+        Index on axes that are none of the three, 0 where not given; `SLICES`
+        on the axis that counts the slices.
     path : Path or str
         What error messages name.
 
@@ -110,19 +116,19 @@ def choose_axes(
         raise StackError(f"{path} has axes {axes!r}: a stack needs y and x among them.")
     rows, columns = axes.index("y"), axes.index("x")
     others = [i for i in range(len(axes)) if i not in (rows, columns)]
-    slices: int | None = None
-    if "z" in axes:
-        slices = axes.index("z")
-    elif others:
-        # A stack saved without a z axis: its only long axis counts the slices.
-        slices = max(others, key=lambda i: (shape[i] > 1, axes[i] != "c", -i))
-    fixed = {}
-    unknown = set(select) - {axes[i] for i in others if i != slices}
+    unknown = set(select) - {axes[i] for i in others}
     if unknown:
         raise StackError(
             f"{path} has axes {axes!r}: there is no further axis {sorted(unknown)[0]!r} "
             "to choose on."
         )
+    slices = _slice_axis(axes, shape, others, select, path)
+    if slices is not None and select.get(axes[slices], SLICES) != SLICES:
+        raise StackError(
+            f"The slices of {path} lie on axis {axes[slices]!r} (axes {axes!r}): choose them with "
+            "--slices, or name another axis of slices with --axis."
+        )
+    fixed = {}
     for i in others:
         if i == slices:
             continue
@@ -133,5 +139,83 @@ def choose_axes(
             )
         fixed[i] = place
     details = {f"axis {axes[i]}": f"{at} of {shape[i]}" for i, at in fixed.items() if shape[i] > 1}
+    if slices is not None and axes[slices] != "z":
+        details["slices on axis"] = axes[slices]
     depth = 1 if slices is None else shape[slices]
     return ChosenAxes(slices, rows, columns, fixed, (depth, shape[rows], shape[columns]), details)
+
+
+def _slice_axis(
+    axes: str,
+    shape: tuple[int, ...],
+    others: list[int],
+    select: Mapping[str, int],
+    path: Path | str,
+) -> int | None:
+    """Return the position of the axis that counts the slices; None for a single slice."""
+    named = [axis for axis, place in select.items() if place == SLICES]
+    if len(named) > 1:
+        raise StackError(f"Two axes of slices are named: {' and '.join(sorted(named))}.")
+    if named:
+        return axes.index(named[0])
+    free = [i for i in others if axes[i] not in select]
+    if "z" in axes and axes.index("z") in free and shape[axes.index("z")] > 1:
+        return axes.index("z")
+    # Saved without a z axis, or with one of a single slice: the axis that is long.
+    long = [i for i in free if shape[i] > 1]
+    few = [i for i in long if axes[i] == "c" and shape[i] <= _MOST_CHANNELS and "z" in axes]
+    found = [i for i in long if i not in few]
+    if len(found) > 1:
+        found = [i for i in found if axes[i] != "c"] or found
+    if len(found) > 1:
+        sizes = ", ".join(f"{axes[i]} ({shape[i]})" for i in found)
+        raise StackError(
+            f"{path} has axes {axes!r}, of which several could count the slices: {sizes}.  Name "
+            f"one with --axis, or choose on the others with --select {axes[found[-1]]}=0."
+        )
+    if found:
+        return found[0]
+    if "z" in axes and axes.index("z") in free:
+        return axes.index("z")
+    return free[0] if free else None
+
+
+def parse_select(text: str | None, axis: str | None = None) -> dict[str, int]:
+    """Return what is chosen on further axes.
+
+    Parameters
+    ----------
+    text : str, optional
+        As people write it, ``"c=0,t=1"``.
+    axis : str, optional
+        The axis that counts the slices, one letter.
+
+    Returns
+    -------
+    dict of str to int
+        As `choose_axes` takes it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    select: dict[str, int] = {}
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        name, _, value = part.partition("=")
+        name, value = name.strip().lower(), value.strip()
+        if len(name) != 1 or not name.isalpha() or not value.isdecimal():
+            raise InputError(f"The choice {text!r} cannot be read: write axes such as c=0,t=1.")
+        if name in "yx":
+            raise InputError(f"The axis {name!r} is a side of the slices: choose on others.")
+        select[name] = int(value)
+    if axis is not None:
+        letter = axis.strip().lower()
+        if len(letter) != 1 or not letter.isalpha() or letter in "yx":
+            raise InputError(f"The axis {axis!r} cannot be used: name it by a letter, e.g. t.")
+        if letter in select:
+            raise InputError(f"The axis {letter!r} counts the slices: nothing is chosen on it.")
+        select[letter] = SLICES
+    return select

@@ -47,7 +47,7 @@ def zarr_over(stack: Stack, count: int | None = None) -> dict[str, bytes]:
     store = MemoryStore()
     found = [stack, *(level.stack for level in stack.levels)][:count]
     factors = [(1.0, 1.0), *((level.rows, level.columns) for level in stack.levels)][:count]
-    ome = image_metadata(factors, stack.voxel_size, stack.name)
+    ome = image_metadata(factors, stack.voxel_size, stack.name, offset=stack.offset)
     zarr.create_group(store, zarr_format=3, attributes={"ome": ome})
     for number, level in enumerate(found):
         depth, height, width = level.shape

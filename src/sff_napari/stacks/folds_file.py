@@ -13,6 +13,7 @@ import sff_napari
 from sff_napari.errors import FoldError, StackError
 from sff_napari.folds import Fold
 from sff_napari.io_atomic import atomic_file, explain, write_json
+from sff_napari.stacks.fingerprint import changed_slices
 
 FORMAT = "sff-napari-folds"
 VERSION = 1
@@ -79,6 +80,26 @@ class FoldsFile:
                     fold.check_inside(shape[1:])
                 except FoldError as error:
                     raise StackError(f"Fold {number} of slice {z}: {error}") from error
+
+
+def other_pixels(file: FoldsFile, stack: Any) -> str:
+    """Return a sentence if folds were found on other pixels than a stack holds; else nothing.
+
+    Parameters
+    ----------
+    file : FoldsFile
+        The folds; files of earlier versions do not say what they were found on.
+    stack : Stack
+        The stack that they are to be used on.
+    """
+    stored = file.stack.get("fingerprint")
+    changed = None if stored is None else changed_slices(stack, stored, file.slices)
+    if not changed:
+        return ""
+    return (
+        f"The folds were found on other pixels than {stack.name} holds (slice {changed[0]}): "
+        "detect them again unless the one was made from the other without moving anything."
+    )
 
 
 def stack_identity(stack: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
+from sff_napari.stacks.chunk_files import check_link
+
 MISSING = ".missing"
 """Ending of the empty file that says: there was no such key before."""
 
@@ -38,6 +40,25 @@ class FilesStore(LocalStore):
 
     async def _open(self, *, mode: str | None = None) -> None:
         self._is_open = True
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """Return the bytes of a key, or a part of them.
+
+        Raises
+        ------
+        StackError
+            If it is a link that leads nowhere: that is not the same as a
+            chunk that was never written.
+        """
+        found = await super().get(key, prototype, byte_range)
+        if found is None:
+            check_link(self.root / key)
+        return found
 
 
 class ReadOnlyStore(Store):

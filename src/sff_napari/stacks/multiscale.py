@@ -20,10 +20,13 @@ class Dataset:
         Of its array within the group.
     scale : tuple of float or None
         Size of its pixels on each axis, in the axes' units; None if not given.
+    translation : tuple of float or None
+        Where its first pixel lies, in the axes' units.
     """
 
     path: str
     scale: tuple[float, ...] | None
+    translation: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,21 @@ class Multiscale:
             return None
         places = [self.axes.index(axis) for axis in "zyx"]
         return voxel_size([scale[i] for i in places], [self.units[i] for i in places])
+
+
+def offset_of(image: Multiscale) -> tuple[float, float, float]:
+    """Return where the first voxel of an image lies (z, y, x), in voxels of its finest level."""
+    finest = image.datasets[0]
+    found = []
+    for axis in "zyx":
+        at = image.axes.find(axis)
+        if at < 0 or finest.translation is None:
+            found.append(0.0)
+            continue
+        step = 1.0 if finest.scale is None else finest.scale[at]
+        value = finest.translation[at] / step if step else 0.0
+        found.append(float(round(value)) if abs(value - round(value)) < 1e-6 else value)
+    return found[0], found[1], found[2]
 
 
 def is_image(attributes: Mapping[str, Any]) -> bool:
@@ -97,14 +115,20 @@ def parse(attributes: Mapping[str, Any], dimensions: int | None = None) -> Multi
         raise ValueError(f"{len(names)} axes are named for {dimensions} dimensions")
     datasets = []
     for level in image["datasets"]:
-        scale = None
+        scale = translation = None
         for found in (level, image):
             for transform in found.get("coordinateTransformations", []):
                 if transform.get("type") == "scale":
                     before = scale or (1.0,) * len(names)
                     values = [float(value) for value in transform["scale"]]
                     scale = tuple(a * b for a, b in zip(before, values, strict=True))
-        datasets.append(Dataset(str(level["path"]), scale))
+                    if translation is not None:
+                        translation = tuple(a * b for a, b in zip(translation, values, strict=True))
+                if transform.get("type") == "translation":
+                    moved = [float(value) for value in transform["translation"]]
+                    start = translation or (0.0,) * len(names)
+                    translation = tuple(a + b for a, b in zip(start, moved, strict=True))
+        datasets.append(Dataset(str(level["path"]), scale, translation))
     if not datasets:
         raise ValueError("it has no levels")
     return Multiscale(version, "".join(names), tuple(units), tuple(datasets))

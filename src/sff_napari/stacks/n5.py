@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from sff_napari.errors import StackError
+from sff_napari.stacks.chunk_files import ChunkFiles
 from sff_napari.stacks.places import Place, below, shown
 from sff_napari.stacks.stack import Stack, VoxelSize
 from sff_napari.stacks.tensorstores import Box, read_json, stack_of_box
@@ -80,6 +82,11 @@ def _stack_of(
 ) -> Stack:
     box = Box(place, "n5", inside)
     dimensions = len(box.shape)
+    if isinstance(place, Path):
+        folder = place / inside if inside else place
+        box.files = ChunkFiles(
+            folder, box.shape, box.chunks, lambda at: "/".join(str(part) for part in at)
+        )
     if not 2 <= dimensions <= 5:
         raise StackError(f"{shown(place)} has {dimensions} dimensions: a stack has x, y and z.")
     # N5 counts its axes from the one that changes fastest.

@@ -33,6 +33,8 @@ class OmeWriter:
         In nm.
     name : str
         Of the image.
+    offset : (z, y, x)
+        Where the first voxel lies, in voxels.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class OmeWriter:
         dtype: np.dtype[Any],
         voxel_size: VoxelSize | None = None,
         name: str = "stack",
+        offset: tuple[float, float, float] = (0, 0, 0),
     ) -> None:
         self.group = zarr.open_group(folder, mode="w", zarr_format=3)
         self._shape = shape
@@ -60,7 +63,7 @@ class OmeWriter:
                 )
             )
         factors = [(2**level, 2**level) for level in range(len(sizes))]
-        self.group.attrs["ome"] = image_metadata(factors, voxel_size, name, "mean")
+        self.group.attrs["ome"] = image_metadata(factors, voxel_size, name, "mean", offset)
 
     def write(self, z: int, image: NDArray[Any]) -> None:
         """Write slice `z` (Y, X) at every level."""
@@ -117,6 +120,7 @@ def image_metadata(
     voxel_size: VoxelSize | None,
     name: str,
     kind: str | None = None,
+    offset: tuple[float, float, float] = (0, 0, 0),
 ) -> dict[str, Any]:
     """Return the metadata of an OME-Zarr 0.5 whose levels are named 0, 1, ...
 
@@ -130,6 +134,8 @@ def image_metadata(
         Of the image.
     kind : str, optional
         How coarser levels were made.
+    offset : (z, y, x)
+        Where the first voxel lies, in voxels of the finest level.
     """
     axes: list[dict[str, str]] = [{"name": axis, "type": "space"} for axis in "zyx"]
     if voxel_size is not None:
@@ -139,7 +145,11 @@ def image_metadata(
     datasets = []
     for level, (rows, columns) in enumerate(factors):
         # The first pixel of a coarse level lies in the middle of those it stands for.
-        shift = [0.0, size[1] * (rows - 1) / 2, size[2] * (columns - 1) / 2]
+        shift = [
+            size[0] * offset[0],
+            size[1] * (offset[1] + (rows - 1) / 2),
+            size[2] * (offset[2] + (columns - 1) / 2),
+        ]
         datasets.append(
             {
                 "path": str(level),

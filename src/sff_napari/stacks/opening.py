@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -13,6 +14,7 @@ import numpy as np
 from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
 from sff_napari.stacks import images, n5, overlay, precomputed, tiff, zarrs
+from sff_napari.stacks.axes import choose_axes
 from sff_napari.stacks.places import Place, checked_address, is_address, shown
 from sff_napari.stacks.stack import Stack
 
@@ -31,8 +33,9 @@ def open_stack(path: str | os.PathLike[str], select: Mapping[str, int] | None = 
         precomputed volume, a ``.npy`` file, or a single image; or the address
         ``http(s)://``, ``s3://`` or ``gs://`` of a zarr, N5 or precomputed volume.
     select : mapping of str to int, optional
-        Index on axes other than z, y and x, e.g. ``{"c": 1}`` for the second
-        channel of a TIFF or zarr; the first where not given.
+        Index on axes other than those of the slices, e.g. ``{"c": 1}`` for the
+        second channel; the first where not given.  ``{"t": -1}`` takes t for
+        the axis that counts the slices.
 
     Returns
     -------
@@ -44,6 +47,12 @@ def open_stack(path: str | os.PathLike[str], select: Mapping[str, int] | None = 
     StackError
         If there is nothing at `path`, or it cannot be used, and why.
     """
+    stack = _open(path, select)
+    stack.select = dict(select or {})
+    return stack
+
+
+def _open(path: str | os.PathLike[str], select: Mapping[str, int] | None) -> Stack:
     if is_address(path):
         return _open_address(os.fspath(path), select)
     place = Path(path).expanduser()
@@ -68,7 +77,7 @@ def _open_folder(place: Path, select: Mapping[str, int] | None) -> Stack:
         found = _open_other(place, select)
     except OSError as error:
         raise explain(error, place, "read") from error
-    return images.open_folder(place) if found is None else found
+    return images.open_folder(place, select) if found is None else found
 
 
 def _open_other(place: Place, select: Mapping[str, int] | None) -> Stack | None:
@@ -92,9 +101,9 @@ def _open_file(place: Path, select: Mapping[str, int] | None) -> Stack:
     if suffix in tiff.SUFFIXES:
         return tiff.open_tiff(place, select)
     if suffix in images.SUFFIXES:
-        return images.open_image(place)
+        return images.open_image(place, select)
     if suffix == ".npy":
-        return _open_npy(place)
+        return _open_npy(place, select)
     raise StackError(
         f"{place} is no stack that can be read: use TIFF, zarr, N5, precomputed, "
         "a folder of images, or .npy."
@@ -126,9 +135,24 @@ def _open_address(address: str, select: Mapping[str, int] | None) -> Stack:
     return found
 
 
-def _open_npy(path: Path) -> Stack:
+def _open_npy(path: Path, select: Mapping[str, int] | None) -> Stack:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise StackError(f"{path} is not a NumPy array file, or it is truncated.") from error
-    return Stack.from_array(array, name=path.stem, kind="NumPy file", path=path)
+    about: dict[str, Any] = {"name": path.stem, "kind": "NumPy file", "path": path}
+    if array.ndim <= 3 and not select:
+        return Stack.from_array(array, **about)
+    if array.ndim > 5:
+        raise StackError(f"{path} has {array.ndim} dimensions: a stack has (Z, Y, X).")
+    axes = "tczyx"[-array.ndim :]
+    chosen = choose_axes(axes, array.shape, select or {}, path)
+    return Stack(
+        chosen.reader(array.__getitem__),
+        chosen.shape,
+        array.dtype,
+        axes=axes,
+        details=chosen.details,
+        region=chosen.region_reader(array.__getitem__),
+        **about,
+    )

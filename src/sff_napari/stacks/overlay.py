@@ -14,6 +14,7 @@ from zarr.storage import FsspecStore
 
 from sff_napari.errors import StackError
 from sff_napari.stacks import zarrs
+from sff_napari.stacks.fingerprint import changed_slices
 from sff_napari.stacks.layers import FilesStore, LayeredStore
 from sff_napari.stacks.places import checked_address, is_address, shown, store_options
 from sff_napari.stacks.stack import Stack
@@ -22,6 +23,8 @@ MANIFEST = "sff_napari/plan.json"
 VARIABLE = "SFF_NAPARI_SOURCE"
 """Environment variable in which a user names the volume below an overlay."""
 _MAX_BYTES = 16 * 2**20
+_LOOKED_AT = 32
+"""Slices of the volume below that are compared with what an overlay was made for."""
 _DEEPEST = 8
 """Overlays of overlays that are followed."""
 
@@ -183,6 +186,70 @@ def store_below(place: Path, manifest: Mapping[str, Any], below: str, depth: int
         raise
 
 
+def stack_below(
+    place: Path,
+    manifest: Mapping[str, Any],
+    source: str | None = None,
+    select: Mapping[str, int] | None = None,
+) -> Stack:
+    """Return the volume below an overlay as a stack.
+
+    Parameters
+    ----------
+    place : Path
+        Of the overlay.
+    manifest : mapping
+        What `read_manifest` returns.
+    source : str, optional
+        Where the user says that it lies.
+    select : mapping of str to int, optional
+        Index on further axes; as in the manifest where not given.
+
+    Raises
+    ------
+    StackError
+        If it cannot be used.
+    """
+    from sff_napari.stacks.opening import open_stack
+
+    below = below_overlay(place, manifest, source or asked_source())
+    chosen = dict(manifest["source"].get("select") or {}) if select is None else select
+    folder = None if is_address(below) else Path(below).expanduser()
+    if folder is None or not folder.is_dir() or read_manifest(folder) is None:
+        return open_stack(below, chosen)
+    # What the user says in the environment is of the upper overlay alone.
+    store = store_at(below, None, 1)
+    inner = read_manifest(folder) or {}
+    stack = zarrs.open_zarr(folder, chosen, zarr.open(store, path=inner["group"], mode="r"))
+    stack.on_close(store.close)
+    return stack
+
+
+def _check_below(
+    place: Path,
+    manifest: Mapping[str, Any],
+    source: str | None,
+    select: Mapping[str, int] | None,
+) -> None:
+    """Raise if the volume below an overlay no longer holds what it was made for."""
+    stored = manifest["source"].get("fingerprint") if _has_source(manifest) else None
+    made_for = dict(manifest["source"].get("select") or {}) if _has_source(manifest) else {}
+    if stored is None or dict(select or {}) != made_for:
+        return
+    with stack_below(place, manifest, source, select) as stack:
+        changed = changed_slices(stack, stored, most=_LOOKED_AT)
+        if changed:
+            raise StackError(
+                f"{place} holds only changes to {stack.name}, whose pixels have changed since "
+                f"(slice {changed[0]}): restore it anew with --overwrite, or name the volume as "
+                f"it was with --source or in the environment variable {VARIABLE}."
+            )
+
+
+def _has_source(manifest: Mapping[str, Any]) -> bool:
+    return isinstance(manifest.get("source"), dict)
+
+
 def open_overlay(
     place: Path, select: Mapping[str, int] | None = None, source: str | None = None
 ) -> Stack | None:
@@ -212,7 +279,12 @@ def open_overlay(
         raise
     except Exception as error:  # damaged metadata makes the parser raise anything
         raise StackError(f"{place} is a damaged zarr: its metadata cannot be read.") from error
-    stack = zarrs.open_zarr(place, select, node)
+    try:
+        _check_below(place, manifest, source, select)
+        stack = zarrs.open_zarr(place, select, node)
+    except StackError:
+        store.close()
+        raise
     stack.on_close(store.close)
     stack.details["overlay of"] = shown(below_overlay(place, manifest, source or asked_source()))
     return stack

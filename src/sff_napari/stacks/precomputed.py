@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from sff_napari.errors import StackError
+from sff_napari.stacks.chunk_files import ChunkFiles
 from sff_napari.stacks.places import Place, below, shown
 from sff_napari.stacks.stack import Stack
 from sff_napari.stacks.tensorstores import Box, read_json, stack_of_box
@@ -61,6 +64,34 @@ def open_precomputed(
     return _stack_of(place, scales, 0, select or {}, openers)
 
 
+def _watch_files(box: Box, place: Path, scales: list[dict[str, Any]], number: int) -> None:
+    """Have a box look at the files of its chunks."""
+    scale = scales[number]
+
+    def name(at: tuple[int, ...]) -> str:
+        ends = []
+        for axis in range(3):
+            first = at[axis] * box.chunks[axis]
+            last = min(first + box.chunks[axis], box.shape[axis])
+            ends.append(f"{box.origin[axis] + first}-{box.origin[axis] + last}")
+        return "_".join(ends)
+
+    def open_in(tensorstore: Any, context: Any) -> tuple[Any, str]:
+        store = tensorstore.KvStore.open({"driver": "memory"}, context=context).result()
+        info = read_json(place, "info", KIND)
+        store.write("info", json.dumps(info).encode()).result()
+        spec = {
+            "driver": "neuroglancer_precomputed",
+            "kvstore": {"driver": "memory"},
+            "scale_index": number,
+        }
+        opened = tensorstore.open(spec, read=True, open=True, context=context).result()
+        return opened, f"{scale['key']}/"
+
+    folder = place / str(scale["key"])
+    box.watch(ChunkFiles(folder, box.shape, box.chunks, name), open_in)
+
+
 def _opener(
     place: Place, scales: list[dict[str, Any]], number: int, select: Mapping[str, int]
 ) -> Callable[[], Stack]:
@@ -76,6 +107,8 @@ def _stack_of(
 ) -> Stack:
     box = Box(place, "neuroglancer_precomputed", settings={"scale_index": number})
     scale = scales[number]
+    if isinstance(place, Path) and "sharding" not in scale:
+        _watch_files(box, place, scales, number)
     resolution = scale.get("resolution")
     known = isinstance(resolution, list) and len(resolution) == 3
     x, y, z = resolution if isinstance(resolution, list) and known else (None, None, None)
@@ -86,4 +119,7 @@ def _stack_of(
         "levels": len(scales),
     }
     size = voxel_size((z, y, x), ("nm",) * 3)
-    return stack_of_box(box, place, KIND, "xyzc", select, size, details, openers)
+    at_x, at_y, at_z = (float(first) for first in box.origin[:3])
+    return stack_of_box(
+        box, place, KIND, "xyzc", select, size, details, openers, (at_z, at_y, at_x)
+    )

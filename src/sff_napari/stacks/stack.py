@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import InputError, SffError, StackError
+from sff_napari.no_data import find_no_data
 from sff_napari.stacks.array_readers import (
     ReadBlock,
     ReadRegion,
@@ -19,6 +20,7 @@ from sff_napari.stacks.array_readers import (
     region_reader,
     slice_reader,
 )
+from sff_napari.stacks.chunk_files import Part
 from sff_napari.stacks.places import shown
 from sff_napari.stacks.pyramids import Level
 from sff_napari.stacks.slice_numbers import parse_slices
@@ -73,6 +75,17 @@ class Stack:
     block : callable, optional
         ``block(slices, rows, columns)`` returns the part (z, y, x) of several
         slices at once, where chunks hold several.
+    absent : callable, optional
+        ``absent(z)`` returns the parts of slice z that are not stored.
+    fill_value : float, optional
+        What the file declares for places without data.
+    positions : tuple of float, optional
+        Where each slice lies, in slices, where some are missing in between.
+    offset : (z, y, x)
+        Where the first voxel lies in the frame of the data set, in voxels.
+    kept : mapping, optional
+        What a TIFF made from the stack takes over: ``byteorder``,
+        ``photometric``, ``compression``, and of ImageJ ``imagej``.
 
     Raises
     ------
@@ -99,6 +112,11 @@ class Stack:
         location: str | None = None,
         levels: Callable[[], tuple[Level, ...]] | None = None,
         slice_names: tuple[str, ...] | None = None,
+        absent: Callable[[int], list[Part]] | None = None,
+        fill_value: float | None = None,
+        kept: Mapping[str, Any] | None = None,
+        offset: tuple[float, float, float] = (0, 0, 0),
+        positions: tuple[float, ...] | None = None,
     ) -> None:
         depth, height, width = (int(n) for n in shape)
         self.shape: tuple[int, int, int] = (depth, height, width)
@@ -116,6 +134,12 @@ class Stack:
         self._region = region
         self._block = block
         self._levels = levels
+        self.select: dict[str, int] = {}
+        self._absent = absent
+        self.fill_value = fill_value
+        self.kept = dict(kept or {})
+        self.offset: tuple[float, float, float] = offset
+        self.positions = positions
         self._coarser: tuple[Level, ...] | None = None
         self.location = location if location is not None or path is None else str(path)
         self.slice_names = slice_names
@@ -274,6 +298,39 @@ class Stack:
             (end + 1 - start, bottom - top, right - left),
         )
 
+    def absent_parts(self, z: int) -> list[Part]:
+        """Return the parts of slice `z`, as rows and columns, that are not stored.
+
+        They read as the fill value.  Only known of volumes on this machine
+        that are stored in chunks.
+
+        Raises
+        ------
+        IndexError
+            If there is no such slice.
+        StackError
+            If a chunk is a link that leads nowhere.
+        """
+        index = self._index(z)
+        return [] if self._absent is None else self._absent(index)
+
+    def no_data(self, z: int, image: NDArray[Any] | None = None) -> NDArray[np.bool_] | None:
+        """Return where slice `z` holds no data, (Y, X) bool; None where all of it does.
+
+        Parameters
+        ----------
+        z : int
+            The slice.
+        image : ndarray, (Y, X), optional
+            The slice, if it has been read already.
+        """
+        mask = find_no_data(self[z] if image is None else image, self.fill_value)
+        for rows, columns in self.absent_parts(z):
+            if mask is None:
+                mask = np.zeros(self.shape[1:], np.bool_)
+            mask[rows, columns] = True
+        return mask
+
     def _index(self, z: int) -> int:
         index = int(z)
         if not -len(self) <= index < len(self):
@@ -336,7 +393,8 @@ class Stack:
         """How many slices a chunk holds."""
         if self._block is None or self.chunks is None or len(self.chunks) != len(self.axes):
             return 1
-        return self.chunks[self.axes.index("z")] if "z" in self.axes else 1
+        axis = str(self.details.get("slices on axis", "z"))
+        return self.chunks[self.axes.index(axis)] if axis in self.axes else 1
 
     @property
     def tile(self) -> tuple[int, int]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import threading
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 
 from sff_napari.errors import StackError
 from sff_napari.stacks.axes import choose_axes
+from sff_napari.stacks.chunk_files import COMPRESSED, ChunkFiles
 from sff_napari.stacks.places import Place, below, explain_remote, name_of, shown
 from sff_napari.stacks.pyramids import coarser_levels
 from sff_napari.stacks.stack import Stack, VoxelSize
@@ -145,6 +149,10 @@ class Box:
         origin = tuple(int(first) for first in opened.domain.inclusive_min)
         self.origin = origin
         self._array = opened[tensorstore.d[:].translate_to[0]]
+        self.files: ChunkFiles | None = None
+        self._open_copy: Callable[[], Any] | None = None
+        self._copy: _Copy | None = None
+        self._lock = threading.Lock()
         self.shape: tuple[int, ...] = tuple(int(n) for n in opened.shape)
         self.dtype: np.dtype[Any] = np.dtype(opened.dtype.numpy_dtype)
         self.chunks: tuple[int, ...] = tuple(
@@ -155,12 +163,54 @@ class Box:
             tuple(int(n) for n in write) if write and tuple(write) != self.chunks else None
         )
 
+    def watch(self, files: ChunkFiles, open_in: Callable[[Any, Any], Any]) -> None:
+        """Look at the files of the chunks before they are read, on this machine.
+
+        Parameters
+        ----------
+        files : ChunkFiles
+            The files.
+        open_in : callable
+            ``open_in(tensorstore, context)`` opens the array anew in the
+            memory of a context, for chunks whose files are compressed once
+            more.
+        """
+        self.files = files
+        self._open_copy = lambda: _Copy(need_tensorstore(self._place, ""), open_in)
+
     def __getitem__(self, index: Sequence[int | slice]) -> NDArray[Any]:
+        if self.files is not None:
+            paths = {place: self.files.find(place) for place in self.files.places(tuple(index))}
+            packed = [path for path in paths.values() if path and path.suffix == COMPRESSED]
+            if packed and self._open_copy is not None:
+                with self._lock:
+                    self._copy = self._copy or self._open_copy()
+                    return self._read_copy(self._copy, paths, tuple(index))
         try:
             found: NDArray[Any] = self._array[tuple(index)].read().result()
         except ValueError as error:
             raise self._explained(error) from error
         return found
+
+    def _read_copy(
+        self, copy: _Copy, found: Mapping[tuple[int, ...], Path | None], index: tuple[Any, ...]
+    ) -> NDArray[Any]:
+        assert self.files is not None
+        chunks: dict[str, bytes] = {}
+        for place, path in found.items():
+            if path is None:
+                continue
+            try:
+                data = path.read_bytes()
+                chunks[self.files.name(place)] = (
+                    gzip.decompress(data) if path.suffix == COMPRESSED else data
+                )
+            except (OSError, EOFError, zlib.error) as error:
+                raise StackError(f"{path} cannot be read: it is damaged ({error}).") from error
+        try:
+            return copy.read(chunks, index)
+        except ValueError as error:
+            raise self._explained(error) from error
 
     def _explained(self, error: ValueError) -> StackError:
         # After the first bracket stand the specification and places in tensorstore's own source.
@@ -168,6 +218,26 @@ class Box:
         if isinstance(self._place, Path):
             return StackError(f"{self._place} cannot be read: {str(reason)[:300].rstrip('.')}.")
         return explain_remote(reason, self._place)
+
+
+class _Copy:
+    """The array in memory; it holds the chunks of one read."""
+
+    def __init__(self, tensorstore: Any, open_in: Callable[[Any, Any], Any]) -> None:
+        context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 0}})
+        self._store = tensorstore.KvStore.open({"driver": "memory"}, context=context).result()
+        opened, self._prefix = open_in(tensorstore, context)
+        self._array = opened[tensorstore.d[:].translate_to[0]]
+
+    def read(self, chunks: Mapping[str, bytes], index: tuple[Any, ...]) -> NDArray[Any]:
+        for name, data in chunks.items():
+            self._store.write(self._prefix + name, data).result()
+        try:
+            found: NDArray[Any] = self._array[index].read().result()
+        finally:
+            for name in chunks:
+                self._store.write(self._prefix + name, None).result()
+        return found
 
 
 def stack_of_box(
@@ -179,6 +249,7 @@ def stack_of_box(
     size: VoxelSize | None,
     details: Mapping[str, Any],
     openers: Sequence[Callable[[], Stack]],
+    offset: tuple[float, float, float] = (0, 0, 0),
 ) -> Stack:
     """Return the stack that reads a box.
 
@@ -196,6 +267,8 @@ def stack_of_box(
         Of a voxel in nm.
     openers : sequence of callable
         Each opens a coarser level.
+    offset : (z, y, x)
+        Where the first voxel lies, in voxels.
 
     Raises
     ------
@@ -204,6 +277,7 @@ def stack_of_box(
     """
     chosen = choose_axes(axes, box.shape, select, shown(place))
     known = {key: value for key, value in details.items() if value is not None}
+    files = box.files
     return Stack(
         chosen.reader(box.__getitem__),
         chosen.shape,
@@ -214,6 +288,7 @@ def stack_of_box(
         location=str(place),
         axes=axes,
         voxel_size=size,
+        offset=offset,
         chunks=box.chunks,
         details={**known, **chosen.details},
         region=chosen.region_reader(box.__getitem__),
@@ -221,4 +296,5 @@ def stack_of_box(
             box.__getitem__, 1 if chosen.slices is None else box.chunks[chosen.slices]
         ),
         levels=lambda: coarser_levels(chosen.shape, openers),
+        absent=None if files is None else lambda z: files.absent_parts(chosen, z),
     )

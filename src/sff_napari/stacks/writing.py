@@ -25,8 +25,10 @@ from sff_napari.io_atomic import (
 )
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.stacks import tiff
+from sff_napari.stacks.grey import inverted
 from sff_napari.stacks.ome import OmeWriter, put
 from sff_napari.stacks.stack import VoxelSize
+from sff_napari.stacks.tiff_options import tiff_options
 
 MASK_NOTES = {
     "synthesised": "Share of each pixel that does not come from the damaged slice, times 255; "
@@ -280,7 +282,12 @@ def _write_zarr(job: _Job) -> None:
     with atomic_folder(job.target, overwrite=job.overwrite) as folder:
         with uninterrupted():
             writer = OmeWriter(
-                folder, job.stack.shape, np.dtype(job.stack.dtype), job.size, job.name
+                folder,
+                job.stack.shape,
+                np.dtype(job.stack.dtype),
+                job.size,
+                job.name,
+                getattr(job.stack, "offset", (0, 0, 0)),
             )
             if job.manifest is not None:
                 synthesised = writer.add_sparse(
@@ -306,11 +313,9 @@ def _write_tiff(job: _Job) -> None:
             f"{job.target} needs {total / 1e9:.1f} GB, but the disk has only "
             f"{free / 1e9:.1f} GB free: free some space or choose another place."
         )
-    metadata: dict[str, Any] = {"axes": "ZYX", "Name": job.name}
-    if job.size is not None:
-        for axis, value in zip("ZYX", job.size, strict=True):
-            metadata[f"PhysicalSize{axis}"] = value
-            metadata[f"PhysicalSize{axis}Unit"] = "nm"
+    kept: Mapping[str, Any] = getattr(job.stack, "kept", {})
+    options = tiff_options(kept, dtype, job.size, job.name, total)
+    turn = inverted if options["page"]["photometric"] == "miniswhite" else np.asarray
     with ExitStack() as files:
         # The stack itself is put in place last: once it is there, all of it is.
         partial = files.enter_context(atomic_path(job.target))
@@ -325,14 +330,12 @@ def _write_tiff(job: _Job) -> None:
                 for key in (f"{job.mask}.tif", "flow.tif")
             ]
             pages = _with_sides(job.produced, sides[0], sides[1])
-        # A plain TIFF cannot address more than 4 GiB.
-        with tifffile.TiffWriter(partial, bigtiff=total > 2**32 - 2**26, ome=True) as file:
+        with tifffile.TiffWriter(partial, **options["file"]) as file:
             file.write(
-                pages,
+                (turn(page) for page in pages),
                 shape=job.stack.shape,
                 dtype=dtype,
-                photometric="minisblack",
-                metadata=metadata,
+                **options["page"],
             )
         if job.manifest is not None:
             write_json(beside(job.target, "restoration.json"), job.manifest)

@@ -15,7 +15,9 @@ from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
 from sff_napari.stacks import multiscale
 from sff_napari.stacks.axes import choose_axes
+from sff_napari.stacks.chunk_files import ChunkFiles
 from sff_napari.stacks.codecs import check_codecs, storage_facts
+from sff_napari.stacks.layers import FilesStore
 from sff_napari.stacks.places import Place, below, explain_remote, name_of, shown, store_options
 from sff_napari.stacks.pyramids import coarser_levels
 from sff_napari.stacks.stack import Stack, VoxelSize
@@ -54,7 +56,10 @@ def open_zarr(
     """
     node = open_node(place) if node is None else node
     if isinstance(node, zarr.Array):
-        return _stack_of(node, place, None, "zarr", _size_of_plain(node), select or {})
+        size = _size_of_plain(node)
+        stack = _stack_of(node, place, None, "zarr", size, select or {})
+        stack.offset = _offset_of_plain(node, size)
+        return stack
     attributes = dict(node.attrs)
     if multiscale.is_image(attributes):
         return _open_multiscale(node, place, attributes, select or {})
@@ -88,7 +93,7 @@ def open_node(place: Place) -> zarr.Array | zarr.Group:
     """
     try:
         if isinstance(place, Path):
-            return zarr.open(place, mode="r")
+            return zarr.open(FilesStore(place), mode="r")
         store = FsspecStore.from_url(place, storage_options=store_options(place), read_only=True)
         return zarr.open(store, mode="r")
     except Exception as error:  # damaged metadata makes the parser raise anything
@@ -137,6 +142,7 @@ def _open_multiscale(
     stack = _stack_of(
         array, place, image.axes, kind, image.voxel_size, select, openers, image.datasets[0].path
     )
+    stack.offset = multiscale.offset_of(image)
     stack.details["levels"] = len(image.datasets)
     made = group.attrs.get("sff_napari")
     if isinstance(made, dict):
@@ -175,6 +181,17 @@ def _size_of_plain(array: zarr.Array) -> VoxelSize | None:
     return None
 
 
+def _offset_of_plain(array: zarr.Array, size: VoxelSize | None) -> tuple[float, float, float]:
+    """Return CREMI's ``offset``, which is in the units of the resolution, in voxels."""
+    values = array.attrs.get("offset")
+    if size is None or not isinstance(values, list) or len(values) != 3:
+        return 0.0, 0.0, 0.0
+    if not all(isinstance(value, int | float) for value in values):
+        return 0.0, 0.0, 0.0
+    z, y, x = (float(value) / step for value, step in zip(values, size, strict=True))
+    return z, y, x
+
+
 def _axes_of_plain(array: zarr.Array, place: Place) -> str:
     dimensions = array.ndim
     if not 2 <= dimensions <= 5:
@@ -185,6 +202,33 @@ def _axes_of_plain(array: zarr.Array, place: Place) -> str:
         if "y" in letters and "x" in letters:
             return letters
     return "tczyx"[-dimensions:]
+
+
+def fill_value_of(array: zarr.Array) -> float | None:
+    """Return what an array declares for places without data; None where that says nothing."""
+    for name in ("_FillValue", "nodata", "missing_value"):
+        value = array.attrs.get(name)
+        if isinstance(value, int | float):
+            return float(value)
+    try:
+        value = float(array.fill_value)
+    except (TypeError, ValueError):
+        return None
+    # Zero is only what zarr fills in where nobody chose anything.
+    return value if np.isfinite(value) and value != 0 else None
+
+
+def _files_of(array: zarr.Array) -> ChunkFiles | None:
+    """Return the files of the chunks of an array on this machine."""
+    store = array.store
+    if not isinstance(store, FilesStore):
+        return None
+    return ChunkFiles(
+        store.root / array.path if array.path else store.root,
+        tuple(array.shape),
+        tuple(array.shards or array.chunks),
+        lambda place: str(array.metadata.encode_chunk_key(place)),
+    )
 
 
 def _stack_of(
@@ -210,7 +254,11 @@ def _stack_of(
         "voxel_size": size,
         "details": {**storage_facts(array), **chosen.details},
         "levels": lambda: coarser_levels(chosen.shape, openers),
+        "fill_value": fill_value_of(array),
     }
+    files = _files_of(array)
+    if files is not None:
+        about["absent"] = lambda z: files.absent_parts(chosen, z)
     if axes in ("zyx", "yx") and not select:
         return Stack.from_array(array, **about)
 

@@ -119,6 +119,7 @@ class Build:
             self.outcome,
             {"seconds": round(seconds, 1), "tasks_at_a_time": self._pool.size},
             self._warnings,
+            old,
         )
         return self.outcome
 
@@ -184,7 +185,11 @@ class Build:
             pieces = [load_record(self.job, key) for key in keys]
             if all(one.get("empty") for one in pieces):
                 self.outcome.failed[z] = _NOTHING
-            told = [text for one in pieces for text in (one.get("report") or {}).get("notes", [])]
+            told = [
+                text
+                for one in pieces
+                for text in (*one.get("notes", ()), *(one.get("report") or {}).get("notes", ()))
+            ]
             self.outcome.notes += [f"Slice {z}: {text}" for text in dict.fromkeys(told)]
         return {z: keys for z, keys in patches.items() if z not in self.outcome.failed}
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import InputError
+from sff_napari.no_data import find_no_data
 from sff_napari.stacks import Stack
 
 _BAND = 16 * 2**20
@@ -88,7 +89,17 @@ class CoarseReader:
         rows = slice(min(rows.start, height - 1), rows.stop)
         columns = slice(min(columns.start, width - 1), columns.stop)
         block = self._stack.read_block(first, last, rows, columns)
-        return np.stack([reduced(image, self._left) for image in block])
+        return np.stack([reduced(_without_gaps(image), self._left) for image in block])
+
+
+def _without_gaps(image: NDArray[Any]) -> NDArray[Any]:
+    """Return an image with NaN where it holds no data: means must not mix the two."""
+    mask = find_no_data(image)
+    if mask is None:
+        return image
+    image = image.astype(np.float64 if image.dtype == np.float64 else np.float32)
+    image[mask] = np.nan
+    return image
 
 
 def _nearest_level(stack: Stack, factor: int) -> tuple[Stack, int]:

@@ -26,7 +26,9 @@ def keys_below(job: Job) -> Iterator[str]:
     if isinstance(source, FilesStore):
         for path in source.root.rglob("*"):
             key = path.relative_to(source.root).as_posix()
-            if not key.startswith(f"{RECORDS}/") and path.is_file():
+            # A link that leads nowhere is a chunk that cannot be read, not one that is absent.
+            stored = path.is_file() or (path.is_symlink() and not path.exists())
+            if not key.startswith(f"{RECORDS}/") and stored:
                 yield key
     elif source is not None:
         keys: Iterable[str] = ()

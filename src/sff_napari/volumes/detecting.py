@@ -21,8 +21,15 @@ from sff_napari.stacks import (
     stack_identity,
     write_folds,
 )
+from sff_napari.stacks.fingerprint import changed_slices, fingerprint
 from sff_napari.volumes.faults import sentence
-from sff_napari.volumes.progress_file import Progress, Searched, progress_file, progress_path
+from sff_napari.volumes.progress_file import (
+    Progress,
+    Searched,
+    progress_file,
+    progress_path,
+    same_stack,
+)
 from sff_napari.volumes.running import Pool
 from sff_napari.volumes.searching import Search, search_slices, slabs
 from sff_napari.volumes.tasks import Task
@@ -44,8 +51,15 @@ class Detection:
         Slices that cannot hold a fold, e.g. because they are NaN, and why.
     failed : mapping of int to str
         Slices that could not be searched, and why.
+    absent : mapping of int to int
+        How many parts of each slice are not stored, where some are not: they
+        count as no data.
     about : mapping
         What a folds file keeps under ``detection``.
+    identity : mapping
+        What a folds file keeps under ``stack``.
+    notes : list of str
+        Why slices were searched again.
     """
 
     folds: dict[int, tuple[Fold, ...]] = field(default_factory=dict)
@@ -53,7 +67,10 @@ class Detection:
     before: list[int] = field(default_factory=list)
     empty: dict[int, str] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
+    absent: dict[int, int] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def detect_volume(
@@ -71,7 +88,8 @@ def detect_volume(
 
     With `out`, what was found in a slice is on the disk before the next one
     counts; a run that ended early is taken up where it was, and slices that
-    `out` says were searched in the same way are not searched again.
+    `out` says were searched in the same way are not searched again, unless
+    their pixels have changed since.
 
     Parameters
     ----------
@@ -106,12 +124,17 @@ def detect_volume(
     how = search or Search()
     chosen = sorted(set(range(len(stack)) if slices is None else slices))
     identity = stack_identity(stack)
+    if out is not None:
+        identity["fingerprint"] = fingerprint(stack)
     parameters = how.parameters(stack.shape)
-    result = Detection()
+    result = Detection(identity=identity)
     known: Searched = {}
     if out is not None and not again:
-        known = _earlier(out, identity, parameters)
-    with _kept(out, identity, {"parameters": parameters}, again) as (resumed, kept):
+        known = _earlier(stack, out, identity, parameters, result.notes)
+    with _kept(stack, out, identity, {"parameters": parameters}, again, result.notes) as (
+        resumed,
+        kept,
+    ):
         known |= resumed
         # Also what other runs found on other slices: the file is one for the whole volume.
         _take(result, known)
@@ -129,6 +152,8 @@ def detect_volume(
                     result.failed[z] = str(about["failed"])
                     continue
                 folds = tuple(Fold.from_dict(record) for record in about["folds"])
+                if about.get("absent"):
+                    result.absent[z] = int(about["absent"])
                 if "empty" in about:
                     result.empty[z] = str(about["empty"])
                 if kept is not None:
@@ -137,7 +162,11 @@ def detect_volume(
             report(count / max(1, len(chosen)), f"{count} of {len(chosen)} slices")
 
         report(count / max(1, len(chosen)), "searching")
-        place = {"place": stack.location, "search": how.to_dict()}
+        place = {
+            "place": stack.location,
+            "select": stack.select,
+            "search": how.to_dict(),
+        }
         with _shared(stack):
             tasks = (Task("search", {"slices": part, **place}) for part in slabs(stack, left))
             if pool is not None:
@@ -160,7 +189,8 @@ def search_task(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     arguments : mapping
-        ``slices``; ``place``, what `open_stack` takes; ``search``, see `Search`.
+        ``slices``; ``place`` and ``select``, what `open_stack` takes;
+        ``search``, see `Search`.
 
     Returns
     -------
@@ -173,16 +203,21 @@ def search_task(arguments: Mapping[str, Any]) -> dict[str, Any]:
     search = Search.from_dict(arguments["search"])
     if len(slices) > 1:
         try:
-            found = search_slices(_opened(arguments["place"]), slices, search)
-            return {"slices": {str(z): {"folds": _plain(found[z])} for z in slices}}
+            stack = _opened(arguments["place"], arguments["select"])
+            found = search_slices(stack, slices, search)
+            return {"slices": {str(z): _searched(stack, z, found[z]) for z in slices}}
         except Exception:  # which of them it was is found out one by one
             pass
-    return {"slices": {str(z): _search_one(arguments["place"], z, search) for z in slices}}
+    place, select = arguments["place"], arguments["select"]
+    return {"slices": {str(z): _search_one(place, select, z, search) for z in slices}}
 
 
-def _search_one(place: str | None, z: int, search: Search) -> dict[str, Any]:
+def _search_one(
+    place: str | None, select: Mapping[str, int], z: int, search: Search
+) -> dict[str, Any]:
     try:
-        return {"folds": _plain(search_slices(_opened(place), [z], search)[z])}
+        stack = _opened(place, select)
+        return _searched(stack, z, search_slices(stack, [z], search)[z])
     except InputError as error:
         return {"folds": [], "empty": str(error)}
     except MemoryError:
@@ -191,6 +226,10 @@ def _search_one(place: str | None, z: int, search: Search) -> dict[str, Any]:
         return {"failed": str(error)}
     except Exception as error:  # one bad slice must not end the run, whatever it raises
         return {"failed": f"Slice {z}: {sentence(error)}"}
+
+
+def _searched(stack: Stack, z: int, folds: Sequence[Fold]) -> dict[str, Any]:
+    return {"folds": _plain(folds), "absent": len(stack.absent_parts(z))}
 
 
 def _plain(folds: Sequence[Fold]) -> list[dict[str, Any]]:
@@ -215,15 +254,21 @@ def _take(result: Detection, found: Searched) -> None:
             result.folds[z] = folds
 
 
-def _earlier(out: Path, identity: Mapping[str, Any], parameters: Mapping[str, Any]) -> Searched:
-    """Return what the folds file `out` says was searched in the same way."""
+def _earlier(
+    stack: Stack,
+    out: Path,
+    identity: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    notes: list[str],
+) -> Searched:
+    """Return what the folds file `out` says was searched in the same way and is as it was."""
     if not out.expanduser().exists():
         return {}
     try:
         file = read_folds(out)
     except StackError:
         return {}  # not ours, or damaged: it is replaced
-    if file.stack != identity or file.detection.get("parameters") != parameters:
+    if not same_stack(file.stack, identity) or file.detection.get("parameters") != parameters:
         return {}
     text = file.detection.get("slices")
     if not isinstance(text, str) or not text:
@@ -232,12 +277,46 @@ def _earlier(out: Path, identity: Mapping[str, Any], parameters: Mapping[str, An
         searched = parse_slices(text, int(identity["shape"][0]))
     except InputError:
         return {}
-    return {z: tuple(file.folds.get(z, ())) for z in searched}
+    return _unchanged(
+        stack, file.stack, {z: tuple(file.folds.get(z, ())) for z in searched}, str(out), notes
+    )
+
+
+def _unchanged(
+    stack: Stack, before: Mapping[str, Any], searched: Searched, name: str, notes: list[str]
+) -> Searched:
+    """Return the slices that still hold what they held when they were searched."""
+    if not searched:
+        return searched
+    stored = before.get("fingerprint")
+    changed = changed_slices(stack, stored)
+    if changed is None:
+        notes.append(
+            f"{name} does not say which pixels were searched: its slices are searched again."
+        )
+        return {}
+    if not changed:
+        return searched
+    looked = {int(z) for z in stored["slices"]} if stored is not None else set()
+    # Of slices that were not looked at nothing is known once others have changed.
+    left = {z: folds for z, folds in searched.items() if z in looked and z not in changed}
+    count = len(searched) - len(left)
+    if count:
+        notes.append(
+            f"{stack.name} has changed since {name} was written: "
+            f"{count} slice{'s are' if count > 1 else ' is'} searched again."
+        )
+    return left
 
 
 @contextmanager
 def _kept(
-    out: Path | None, identity: Mapping[str, Any], detection: Mapping[str, Any], again: bool
+    stack: Stack,
+    out: Path | None,
+    identity: Mapping[str, Any],
+    detection: Mapping[str, Any],
+    again: bool,
+    notes: list[str],
 ) -> Iterator[tuple[Searched, Progress | None]]:
     if out is None:
         yield {}, None
@@ -245,7 +324,11 @@ def _kept(
     path = progress_path(out)
     if again:
         path.unlink(missing_ok=True)
-    with progress_file(path, identity, detection) as (searched, kept):
+
+    def unchanged(before: Mapping[str, Any], searched: Searched) -> Searched:
+        return _unchanged(stack, before, searched, str(path), notes)
+
+    with progress_file(path, identity, detection, unchanged) as (searched, kept):
         yield searched, kept
 
 
@@ -269,16 +352,18 @@ def _shared(stack: Stack) -> Iterator[None]:
                 _open[stack.location] = before
 
 
-def _opened(place: str | None) -> Stack:
+def _opened(place: str | None, select: Mapping[str, int]) -> Stack:
     with _local:
         found = _open.get(place)
+        if found is not None and found.select != dict(select):
+            found = None
     if found is not None:
         return found
     if place is None:
         raise StackError("The stack lies in memory: it cannot be searched by other processes.")
-    return _opened_here(place)
+    return _opened_here(place, tuple(sorted(select.items())))
 
 
 @lru_cache(maxsize=2)
-def _opened_here(place: str) -> Stack:
-    return open_stack(place)
+def _opened_here(place: str, select: tuple[tuple[str, int], ...]) -> Stack:
+    return open_stack(place, dict(select))

@@ -24,9 +24,11 @@ from sff_napari.volumes.lock import Lock
 from sff_napari.volumes.missing import find_missing
 from sff_napari.volumes.outcome import Outcome
 from sff_napari.volumes.planning import VolumePlan, plan_volume
+from sff_napari.volumes.provenance import carry
 from sff_napari.volumes.running import Pool, Threads
 from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.slices import SlicePlan, plan_slice, plan_slices
+from sff_napari.volumes.source_state import changed_since, check_unchanged
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def restore_volume(
     overwrite : bool
         Whether something else at `out` is replaced.
     select : mapping of str to int, optional
-        Index on further axes of the stack.
+        Index on further axes of the stack; as it was opened where not given.
     pool : Pool, optional
         What does the work; threads where not given.
     progress, cancelled : callable, optional
@@ -127,12 +129,18 @@ def restore_volume(
     target = Path(out).expanduser()
     settings = settings or Settings()
     plan = plan_volume(
-        os.fspath(place), stack, target, settings, overlay=overlay, select=select or {}
+        os.fspath(place),
+        stack,
+        target,
+        settings,
+        overlay=overlay,
+        select=stack.select if select is None else select,
     )
     wanted = sorted(folds if slices is None else slices)
     missing, note = _missing_slices(stack, wanted, fill_missing, cancelled)
     if note:
         plan.notes.append(note)
+    plan.notes.extend(_absent(stack, wanted))
     if fill_missing:
         wanted = sorted({*wanted, *missing})
     # A folded slice without an image is only made anew if that was asked for.
@@ -140,13 +148,16 @@ def restore_volume(
     reporter = Reporter(progress, cancelled)
     pool = pool or Threads()
     if target.exists() and not overwrite:
-        outcome, present = _finish(target, plan, settings, folds, wanted, apart, pool, reporter)
+        check_unchanged(target, stack)
+        outcome, present = _finish(
+            target, plan, settings, folds, wanted, apart, pool, reporter, stack.positions
+        )
     else:
         present = []
-        plans, failed = plan_slices(plan.key, folds, wanted, stack.shape[0], apart)
+        plans, failed = plan_slices(plan.key, folds, wanted, stack.shape[0], apart, stack.positions)
         if failed and not plans:
             raise InputError(next(iter(failed.values())))
-        outcome = _make(target, plan, settings, plans, failed, pool, reporter)
+        outcome = _make(target, plan, settings, plans, failed, pool, reporter, stack)
     outcome.notes[:0] = plan.notes
     reporter(1.0, "done")
     return Summary(target, outcome, present, time.perf_counter() - start)
@@ -169,6 +180,19 @@ def _missing_slices(
         return [], f"Missing slices were not looked for: {error}"
 
 
+def _absent(stack: Stack, wanted: Collection[int]) -> list[str]:
+    """Return what is not stored of the wanted slices and those beside them, a sentence each."""
+    found = []
+    for z in sorted({z + step for z in wanted for step in (-1, 0, 1)} & set(range(len(stack)))):
+        count = len(stack.absent_parts(z))
+        if count:
+            found.append(
+                f"Slice {z}: {count} chunk{'s are' if count > 1 else ' is'} not stored; "
+                "there is no data there."
+            )
+    return found
+
+
 def _make(
     target: Path,
     plan: VolumePlan,
@@ -177,8 +201,14 @@ def _make(
     failed: Mapping[int, str],
     pool: Pool,
     reporter: Reporter,
+    stack: Stack,
 ) -> Outcome:
     part = part_of(target)
+    if (part / PLAN).exists() and changed_since(part, stack):
+        plan.notes.append(
+            f"The pixels of {stack.name} have changed since the unfinished run: it is begun anew."
+        )
+        remove_folder(part)
     if (part / PLAN).exists() and read_plan(part)["key"] != plan.key:
         if not target.exists():
             raise InputError(
@@ -197,6 +227,7 @@ def _make(
         Folder(part).put(records.TODO, _todo(plans))
         build = Build(part, plan.origin, pool, settings, reporter, fresh=True)
         outcome = build.run(plans, failed, {})
+        carry(part, plan.origin)
         try:
             if hasattr(os, "sync"):
                 os.sync()
@@ -230,6 +261,7 @@ def _finish(
     missing: list[int],
     pool: Pool,
     reporter: Reporter,
+    positions: Sequence[float] | None,
 ) -> tuple[Outcome, list[int]]:
     """Do what is missing in a result that is there."""
     try:
@@ -249,7 +281,7 @@ def _finish(
         raise InputError(f"Taking back folds of {target} was not finished: run revert again.")
     old = records.read_slices(folder)
     count = int(plan.plan["source"]["shape"][0])
-    plans, failed = plan_slices(plan.key, folds, wanted, count, missing)
+    plans, failed = plan_slices(plan.key, folds, wanted, count, missing, positions)
     todo, present = _missing(target, plan.key, plans, old)
     check_unfinished(target, [*todo, *present])
     lost, unmade = records.read_lost(folder)

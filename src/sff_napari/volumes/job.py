@@ -16,6 +16,7 @@ from zarr.abc.store import Store
 
 from sff_napari.arrays import is_constant
 from sff_napari.errors import StackError
+from sff_napari.no_data import find_no_data
 from sff_napari.stacks import open_stack
 from sff_napari.stacks.below import StackStore
 from sff_napari.stacks.layers import MISSING, FilesStore, LayeredStore
@@ -30,6 +31,8 @@ from sff_napari.volumes.views import raw
 PLAN = f"{RECORDS}/plan.json"
 FORMAT = "sff-napari-volume"
 VERSION = 1
+_MOST_NO_DATA = 0.95
+"""A part of a neighbour that lacks more than this is not used."""
 MAX_PLAN = 16 * 2**20
 """Larger than any plan: such a file is broken or hostile."""
 
@@ -200,7 +203,7 @@ class Job:
         for name in ("previous", "following"):
             if task[name] is not None:
                 image = self.read_before(task[name], rows, columns)
-                if not is_constant(image):
+                if _shows_tissue(image):
                     found[name] = image
         return found
 
@@ -262,6 +265,13 @@ class Job:
         for name in (original, original + MISSING):
             if self.folder.has(name):
                 self.folder.remove(name)
+
+
+def _shows_tissue(image: NDArray[Any]) -> bool:
+    if is_constant(image):
+        return False
+    mask = find_no_data(image)
+    return mask is None or float(mask.mean()) < _MOST_NO_DATA
 
 
 _jobs: dict[tuple[Any, ...], Job] = {}

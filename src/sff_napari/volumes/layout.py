@@ -175,6 +175,11 @@ class Layout:
                     break
             levels.append(Level(cells, chosen, factors))
         image, version = found if found is not None else (None, "")
+        if image is not None:
+            # Levels that are named but not stored are left out of what is made from it.
+            image["datasets"] = [
+                one for one in image["datasets"] if joined(group, str(one["path"])) in arrays
+            ]
         return cls(group, tuple(levels), image, version)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -16,10 +16,12 @@ import sff_napari
 from sff_napari.errors import StackError
 from sff_napari.stacks import Stack, stack_identity
 from sff_napari.stacks.below import StackStore, zarr_over
+from sff_napari.stacks.fingerprint import fingerprint
 from sff_napari.stacks.layers import content_of
 from sff_napari.stacks.ome import OmeWriter
 from sff_napari.stacks.overlay import name_below, store_at
 from sff_napari.stacks.places import is_address
+from sff_napari.volumes.cells import Cells
 from sff_napari.volumes.files import ORIGINALS, Folder
 from sff_napari.volumes.job import FORMAT, PLAN, VERSION, Origin
 from sff_napari.volumes.keys import digest, joined
@@ -150,6 +152,8 @@ def plan_volume(
     # How the result names its source does not make it another one.
     named = name_below(out, place)
     plan["source"]["place"] = named
+    # Nor what it holds: a change is told and not taken for another volume.
+    plan["source"]["fingerprint"] = fingerprint(stack)
     if overlay:
         plan["overlay_of"] = named
     documents |= sides.documents
@@ -174,13 +178,27 @@ def _of_zarr(
         except Exception as error:  # web servers cannot list a folder
             raise StackError(f"{place} cannot be listed: name the array inside it.") from error
 
-    paths = find_arrays(get, names)
+    group, arrays = find_arrays(get, names)
+    paths = (group, _stored(get, arrays, notes))
     layout = Layout.read(get, stack.axes, select, paths)
     documents: dict[str, bytes] = {}
     for path in _homes([layout.group, *paths[1]]):
         for name, data in read_documents(get, path).items():
             documents[joined(path, name)] = data
     return layout, documents, _reduction(store, layout, len(paths[1]), notes)
+
+
+def _stored(get: Callable[[str], bytes | None], arrays: list[str], notes: list[str]) -> list[str]:
+    """Return the levels that can be used; the others are noted, the finest must be there."""
+    kept = arrays[:1]
+    for path in arrays[1:]:
+        try:
+            Cells(path, read_documents(get, path))
+        except StackError:
+            notes.append(f"The level {path!r} is named in the metadata but cannot be read.")
+        else:
+            kept.append(path)
+    return kept
 
 
 def _reduction(store: Store, layout: Layout, count: int, notes: list[str]) -> str:
@@ -226,7 +244,8 @@ def _over_stack(stack: Stack, notes: list[str]) -> tuple[Layout, dict[str, bytes
 
 def _of_stack(stack: Stack) -> tuple[Layout, dict[str, bytes], str]:
     store = MemoryStore()
-    OmeWriter(cast(Any, store), stack.shape, stack.dtype, stack.voxel_size, stack.name)
+    about = (stack.voxel_size, stack.name, stack.offset)
+    OmeWriter(cast(Any, store), stack.shape, stack.dtype, *about)
     documents = content_of(store)
     layout = Layout.read(documents.get, "zyx", {}, find_arrays(documents.get, lambda _: []))
     return layout, documents, "mean"

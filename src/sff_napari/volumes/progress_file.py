@@ -7,7 +7,7 @@ the slice that was being written, never one before it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -26,9 +26,18 @@ def progress_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.progress")
 
 
+def same_stack(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Tell whether two stacks have the same name, shape and dtype; their pixels may differ."""
+    plain = [{k: v for k, v in one.items() if k != "fingerprint"} for one in (first, second)]
+    return plain[0] == plain[1]
+
+
 @contextmanager
 def progress_file(
-    path: Path, stack: Mapping[str, Any], detection: Mapping[str, Any]
+    path: Path,
+    stack: Mapping[str, Any],
+    detection: Mapping[str, Any],
+    unchanged: Callable[[Mapping[str, Any], Searched], Searched] | None = None,
 ) -> Iterator[tuple[Searched, Progress]]:
     """Open the progress of a detection, that of an earlier run if it was the same.
 
@@ -40,6 +49,9 @@ def progress_file(
         What `stack_identity` returns.
     detection : mapping
         The parameters of the search.
+    unchanged : callable, optional
+        ``unchanged(stack, searched)`` returns what still holds of what an
+        earlier run found; it had the other ``stack``.
 
     Yields
     ------
@@ -58,7 +70,12 @@ def progress_file(
     try:
         if path.exists():
             with path.open("rb") as file:
-                searched, end = _read(file, stack, detection)
+                before, searched, end = _read(file, stack, detection)
+            if unchanged is not None:
+                found = len(searched)
+                searched = unchanged(before, searched)
+                if len(searched) < found:
+                    end = 0
         with path.open("r+b" if end else "wb") as file:
             # What was half written when the earlier run ended is written again.
             file.truncate(end)
@@ -66,6 +83,8 @@ def progress_file(
             progress = Progress(file)
             if not end:
                 progress.write([head(stack, detection)])
+                for z, folds in searched.items():
+                    progress.add(z, folds)
             yield searched, progress
     except OSError as error:
         raise explain(error, path) from error
@@ -108,15 +127,20 @@ class Progress:
 
 def _read(
     file: IO[bytes], stack: Mapping[str, Any], detection: Mapping[str, Any]
-) -> tuple[Searched, int]:
-    """Return what was found, and where the last complete slice ends; (nothing, 0) if unusable."""
+) -> tuple[Mapping[str, Any], Searched, int]:
+    """Return the stack, what was found, and where the last complete slice ends.
+
+    Nothing was found and the end is 0 if the file cannot be used.
+    """
     searched: Searched = {}
     waiting: dict[int, list[Fold]] = {}
     end = 0
+    before: dict[str, Any] = {}
     name = "the progress file"
     try:
-        if from_head(read_line(file, name), name) != (dict(stack), dict(detection)):
-            return {}, 0  # of another stack, or of another search
+        before, search = from_head(read_line(file, name), name)
+        if search != dict(detection) or not same_stack(before, stack):
+            return {}, {}, 0  # of another stack, or of another search
         end = file.tell()
         while (record := read_line(file, name)) is not None:
             if isinstance(record, dict) and "searched" in record:
@@ -128,4 +152,4 @@ def _read(
                 waiting.setdefault(z, []).append(fold)
     except (StackError, TypeError, ValueError):
         pass  # a torn line: all before it counts
-    return searched, end
+    return before, searched, end

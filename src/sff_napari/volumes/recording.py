@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from sff_napari.stacks.fingerprint import slice_digest
 from sff_napari.volumes import records
 from sff_napari.volumes.job import Job
 from sff_napari.volumes.outcome import Outcome
@@ -24,6 +25,7 @@ def record_run(
     outcome: Outcome,
     about: Mapping[str, Any],
     warnings: Mapping[int, list[str]],
+    old: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the record of a run; what says the same already is left alone.
 
@@ -45,6 +47,8 @@ def record_run(
         Facts about the run, plain JSON types.
     warnings : mapping of int to list of str
         What the fits of slices that are done in pieces warn of.
+    old : mapping of int to mapping, optional
+        Records of earlier runs; what they say of earlier passes is kept.
 
     Raises
     ------
@@ -68,6 +72,8 @@ def record_run(
             continue
         record = _slice_record(job, plan, patches.get(z, []), reverted.get(z, []))
         record["warnings"] = warnings.get(z, [])
+        before = (old or {}).get(z, {})
+        record |= {name: before[name] for name in ("earlier", "pass") if name in before}
         _put(job, records.slice_record_key(z), record)
         if plan.makes:
             (outcome.filled if plan.fill else outcome.restored).append(z)
@@ -96,6 +102,7 @@ def _slice_record(job: Job, plan: SlicePlan, keys: list[str], reverted: Folds) -
         "previous": plan.previous,
         "following": plan.following,
         "note": plan.note,
+        "inputs": _inputs(job, plan),
         "clean_pair": None if plan.clean is None else list(plan.clean),
         "parameters": job.plan["parameters"],
         "weights_sha256": job.plan["weights_sha256"],
@@ -106,3 +113,16 @@ def _slice_record(job: Job, plan: SlicePlan, keys: list[str], reverted: Folds) -
             {k: one.get(k) for k in ("piece", "report", "scores", "notes", "empty")} for one in made
         ],
     }
+
+
+def _inputs(job: Job, plan: SlicePlan) -> dict[str, str]:
+    """Return checksums of the slices that one was made from, by their numbers as text."""
+    if not plan.makes:
+        return {}
+    shape = job.layout.finest.axes.shape[1:]
+    found = {}
+    for z in (plan.z, plan.previous, plan.following):
+        value = None if z is None else slice_digest(job.read_before, z, shape)
+        if value is not None:
+            found[str(z)] = value
+    return found

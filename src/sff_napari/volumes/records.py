@@ -97,10 +97,13 @@ def read_slices(folder: Folder) -> dict[int, dict[str, Any]]:
             for name in ("extents", "side_extents"):
                 for rows, columns in record.get(name, []):
                     [int(n) for n in (*rows, *columns)]
+            for z_text, value in record.get("inputs", {}).items():
+                if int(z_text) < 0 or not isinstance(value, str):
+                    raise ValueError("the checksum of a slice is none")
             first, second = record.get("clean_pair") or (0, 1)
             if not 0 <= int(first) == int(second) - 1:
                 raise ValueError("slices that are no pair")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StackError(f"{path} is damaged: {error}.") from error
         found[z] = record
     return found

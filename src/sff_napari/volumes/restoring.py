@@ -17,6 +17,7 @@ from sff_napari.devices import choose_device
 from sff_napari.errors import InputError
 from sff_napari.evaluation.without_truth import score_without_truth
 from sff_napari.folds import Fold
+from sff_napari.no_data import find_no_data
 from sff_napari.progress import Reporter
 from sff_napari.restoration import Restoration, restore
 from sff_napari.restoration.cascade import Cascade
@@ -31,6 +32,7 @@ from sff_napari.volumes.pieces import Piece
 from sff_napari.volumes.plain import as_plain
 from sff_napari.volumes.stopping import stopping
 
+_LEAST_GAP = 1e-3
 INNER = 1024
 """Side of the tiles within a piece, px: larger ones need more memory and gain nothing."""
 
@@ -90,6 +92,9 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         for name in ("previous", "following")
         if task[name] is not None and name not in around
     ]
+    notes += _gaps(task["z"], damaged)
+    for name, image in around.items():
+        notes += _gaps(task[name], image)
     record: dict[str, Any]
     if is_constant(damaged) and not piece.alone:
         patch, record = _nothing(piece, damaged), {"empty": True}
@@ -132,6 +137,13 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         }
     store_patch(job, key, task["z"], patch, record)
     return {"pixels": piece.pixels}
+
+
+def _gaps(z: int, image: NDArray[Any]) -> list[str]:
+    """Return a sentence if a part of a slice holds no data in places."""
+    mask = find_no_data(image)
+    share = 0.0 if mask is None else float(mask.mean())
+    return [f"{share:.1%} of slice {z} holds no data here."] if share >= _LEAST_GAP else []
 
 
 def _clean_pairs(

@@ -10,15 +10,18 @@ from typing import Any
 from sff_napari.errors import InputError, StackError
 from sff_napari.folds import Fold
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+from sff_napari.stacks.overlay import stack_below
 from sff_napari.volumes import records
 from sff_napari.volumes.build import Build
 from sff_napari.volumes.files import WORK, Folder
 from sff_napari.volumes.job import SELF, read_plan
 from sff_napari.volumes.lock import Lock
 from sff_napari.volumes.outcome import Outcome
+from sff_napari.volumes.provenance import bring_back, check_revert
 from sff_napari.volumes.running import Pool, Threads
 from sff_napari.volumes.settings import Settings
 from sff_napari.volumes.slices import SlicePlan, plan_slice
+from sff_napari.volumes.source_state import check_unchanged
 from sff_napari.volumes.verify import origin_below
 
 MOST = 1_000_000
@@ -83,6 +86,7 @@ def revert_folds(
         raise StackError(f"The plan of {out} is damaged: its parameters are unknown.") from error
     if folder.has(records.TODO) and not folder.has(records.PENDING):
         raise InputError(f"A run over {out} was not finished: run restore again first.")
+    check_revert(out, wanted)
     plans, reverted = _plans(str(plan["key"]), old, wanted)
     if not plans:
         # All is done; what a run left that was killed at its very end goes.
@@ -97,6 +101,9 @@ def revert_folds(
             "weights: name them with --weights."
         )
     below = origin_below(out, source)
+    if below is not None:
+        with stack_below(out, plan, source) as stack:
+            check_unchanged(out, stack)
     with Lock(out):
         folder.put(records.PENDING, records.to_json(sorted(wanted)))
         build = Build(
@@ -108,6 +115,7 @@ def revert_folds(
             fresh=False,
         )
         outcome = build.run(plans, {}, old, reverted)
+        bring_back(out)
         folder.remove(records.PENDING)
         folder.clear_work()
     return outcome

@@ -111,10 +111,15 @@ def search_slices(stack: Stack, slices: Sequence[int], search: Search) -> dict[i
         "device": search.device,
     }
     if factor == 1 and max(stack.shape[1:]) <= WHOLE:
-        return {z: detect_folds(stack[z], **options) for z in slices}
+        return {z: _search_whole(stack, z, options) for z in slices}
     if not stack.reads_parts:
         return {z: _search_windows(_in_memory(stack, z), [0], factor, options)[0] for z in slices}
     return _search_windows(stack, slices, factor, options)
+
+
+def _search_whole(stack: Stack, z: int, options: dict[str, Any]) -> list[Fold]:
+    image = stack[z]
+    return detect_folds(image, no_data=stack.no_data(z, image), **options)
 
 
 def slabs(stack: Stack, slices: Sequence[int]) -> list[list[int]]:

@@ -140,6 +140,7 @@ def plan_slices(
     wanted: Collection[int],
     count: int,
     missing: Collection[int] = (),
+    positions: Sequence[float] | None = None,
 ) -> tuple[list[SlicePlan], dict[int, str]]:
     """Return what is done to each wanted slice, and why it cannot be done to others.
 
@@ -155,6 +156,8 @@ def plan_slices(
         Number of slices of the volume.
     missing : collection of int
         Slices that hold no image; wanted ones among them are made as a whole.
+    positions : sequence of float, optional
+        Where each slice lies, in slices, where some are missing in between.
     """
     plans, failed = [], {}
     alone = _long_runs(missing)
@@ -166,7 +169,7 @@ def plan_slices(
                 "so many are not interpolated."
             )
             continue
-        around = choose_neighbours((z,), 0, count, damaged)
+        around = choose_neighbours((z,), 0, count, damaged, positions=positions)
         if around.previous is None and around.following is None:
             failed[z] = (
                 f"Slice {z} has no undamaged slice near it to be restored from: "
@@ -180,7 +183,7 @@ def plan_slices(
             plans.append(plan_slice(base, z, {}, previous, following, around.note, name))
             continue
         named = {f"z{z}-{number}": fold for number, fold in enumerate(folds[z])}
-        pairs = clean_pairs((z,), 0, count, damaged, most=1)
+        pairs = clean_pairs((z,), 0, count, damaged, most=1, positions=positions)
         clean = (pairs[0][0][0], pairs[0][1][0]) if pairs else None
         plans.append(plan_slice(base, z, named, previous, following, around.note, clean=clean))
     return plans, failed

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sff_napari.errors import StackError
+from sff_napari.errors import SffError, StackError
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+from sff_napari.stacks import Stack, open_stack
 from sff_napari.stacks.layers import MISSING
-from sff_napari.stacks.overlay import asked_source, below_overlay, store_below
+from sff_napari.stacks.overlay import asked_source, below_overlay, stack_below, store_below
+from sff_napari.stacks.places import is_address
 from sff_napari.volumes import records
 from sff_napari.volumes.files import ORIGINALS, Folder
 from sff_napari.volumes.job import Origin, read_plan
 from sff_napari.volumes.keys import checksum, joined
+from sff_napari.volumes.source_state import changed_since
 from sff_napari.volumes.views import raw
 
 
@@ -117,6 +121,7 @@ def verify_volume(
             below = None if origin is None else store_below(out, plan, origin.place)
         except StackError as error:
             verdict.notes.append(f"What the chunks were was not checked: {error}")
+    _check_source(out, plan, source, verdict)
     total = sum(1 for _ in records.read_chunks(folder)) or 1
     image = tuple(f"{path}/" if path else "" for path in plan["arrays"])
     beside = (*plan["labels"], plan["displacement"], plan.get("confidence", ""))
@@ -143,6 +148,33 @@ def verify_volume(
         verdict.wrong.setdefault(path, "It is kept as changed, but the record does not name it.")
     reporter(1.0, "done")
     return verdict
+
+
+def _check_source(out: Path, plan: dict[str, Any], source: str | None, verdict: Verdict) -> None:
+    """Tell whether the volume that a result was made from still holds what it held.
+
+    An overlay shows its pixels; any other result only came from it, and it may be gone.
+    """
+    try:
+        with stack_below(out, plan, source) if plan["overlay"] else _source_of(out, plan) as stack:
+            changed = changed_since(out, stack)
+    except (SffError, OSError):
+        return
+    if changed and plan["overlay"]:
+        verdict.wrong["source"] = f"The source has changed since, e.g. slice {changed[0]}."
+    elif changed:
+        verdict.notes.append(
+            f"{stack.name} has changed since {out.name} was made from it "
+            f"(slice {changed[0]}{' and others' if len(changed) > 1 else ''})."
+        )
+
+
+def _source_of(out: Path, plan: dict[str, Any]) -> Stack:
+    place = str(plan["source"]["place"])
+    if is_address(place):
+        # What a file names is not asked for over the network.
+        raise StackError(f"{place} is not looked at.")
+    return open_stack(out.resolve().parent / place, plan["source"]["select"])
 
 
 def _strays(folder: Folder) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sff_napari.folds import Curve, Fold
-from sff_napari.io_atomic import atomic_folder
+from sff_napari.io_atomic import atomic_folder, write_json
 from sff_napari.progress import Reporter
 from sff_napari.volumes.exports.source import TILE, Field, Source
 
@@ -38,7 +38,8 @@ def write_landmarks(
 
     A file has no head; its columns are name, active, moving x, moving y,
     target x, target y, all in quotes, in px.  Moving is the damaged slice,
-    target the restored one.
+    target the restored one; (0, 0) is the first pixel of the slice, and
+    ``frame.json`` says where that lies.
 
     Parameters
     ----------
@@ -69,6 +70,7 @@ def write_landmarks(
                 for i, row in enumerate(rows)
             )
             (partial / f"{source.names[z]}.csv").write_text(text, encoding="ascii")
+        write_json(partial / "frame.json", source.frame)
     report(1.0, "written")
     return folder
 

@@ -58,7 +58,9 @@ def write_field(
         return target
     size = source.need_voxel_size()
     with atomic_folder(target, overwrite=overwrite) as partial:
-        writer = PrecomputedWriter(partial, source.shape, "float32", size, channels=2)
+        writer = PrecomputedWriter(
+            partial, source.shape, "float32", size, channels=2, offset=source.offset
+        )
         _each(
             field,
             Reporter(progress),
@@ -89,7 +91,11 @@ def fill_zarr_field(folder: Path, source: Source, report: Reporter) -> None:
             dtype="float32",
             fill_value=0,
             zarr_format=2,
-            attributes={"description": NOTE, "axes": ["channel", "z", "y", "x"]},
+            attributes={
+                "description": NOTE,
+                "axes": ["channel", "z", "y", "x"],
+                "voxel_offset": list(source.offset),
+            },
             overwrite=True,
         )
 

@@ -38,6 +38,8 @@ class PrecomputedWriter:
         Values a voxel.
     mips : int
         Scales; each halves y and x, rounded up.
+    offset : (z, y, x)
+        Where the first voxel lies, in voxels.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class PrecomputedWriter:
         *,
         channels: int = 1,
         mips: int = 1,
+        offset: tuple[float, float, float] = (0, 0, 0),
     ) -> None:
         tensorstore = need_tensorstore(folder, "precomputed")
         self._stores: list[Any] = []
         depth, height, width = shape
         z, y, x = voxel_size
+        first = [round(at) for at in offset]
         for mip in range(mips):
             spec = {
                 "driver": "neuroglancer_precomputed",
@@ -65,6 +69,7 @@ class PrecomputedWriter:
                 },
                 "scale_metadata": {
                     "size": [-(-width >> mip), -(-height >> mip), depth],
+                    "voxel_offset": [first[2] >> mip, first[1] >> mip, first[0]],
                     "resolution": [x * 2**mip, y * 2**mip, z],
                     "chunk_size": [CHUNK, CHUNK, 1],
                     "encoding": "raw",
@@ -72,9 +77,8 @@ class PrecomputedWriter:
             }
             # The folder is made sure of as a whole; doing it file by file as well is slow.
             context = tensorstore.Context({"file_io_sync": False})
-            self._stores.append(
-                tensorstore.open(spec, create=True, open=True, context=context).result()
-            )
+            opened = tensorstore.open(spec, create=True, open=True, context=context).result()
+            self._stores.append(opened[tensorstore.d[:].translate_to[0]])
 
     def write(self, mip: int, z: int, rows: slice, columns: slice, values: NDArray[Any]) -> None:
         """Write a part (channels, rows, columns) of slice `z` at a scale."""
@@ -87,6 +91,7 @@ def write_mask_layer(
     voxel_size: VoxelSize,
     *,
     mips: int = 1,
+    offset: tuple[float, float, float] = (0, 0, 0),
     overwrite: bool = False,
     progress: Callable[[float, str], None] | None = None,
 ) -> Path:
@@ -105,6 +110,8 @@ def write_mask_layer(
         In nm.
     mips : int
         Scales from full resolution on.
+    offset : (z, y, x)
+        Where the first voxel lies, in voxels.
     overwrite : bool
         Whether an existing folder is replaced.
     progress : callable, optional
@@ -121,7 +128,9 @@ def write_mask_layer(
         raise InputError(f"{mips} scales cannot be written: use 1 to {MOST_MIPS}.")
     report = Reporter(progress)
     with atomic_folder(folder, overwrite=overwrite) as partial:
-        writer = PrecomputedWriter(partial, masks.shape, "uint8", voxel_size, mips=mips)
+        writer = PrecomputedWriter(
+            partial, masks.shape, "uint8", voxel_size, mips=mips, offset=offset
+        )
         for number, z in enumerate(masks.slices):
             report(number / len(masks.slices), f"slice {z}")
             for mip in range(mips):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import zarr
 
-from sff_napari.io_atomic import atomic_folder, uninterrupted
+from sff_napari.io_atomic import atomic_folder, uninterrupted, write_json
 from sff_napari.progress import Reporter
 from sff_napari.volumes.exports.fields import fill_zarr_field
 from sff_napari.volumes.exports.masks import TILE, FoldMasks
@@ -56,7 +56,10 @@ def write_sofima(
                 dtype="bool",
                 fill_value=False,
                 zarr_format=2,
-                attributes={"description": "True in folds: leave these pixels out."},
+                attributes={
+                    "description": "True in folds: leave these pixels out.",
+                    "voxel_offset": list(source.offset),
+                },
             )
         for number, z in enumerate(masks.slices):
             half(number / len(masks.slices), f"slice {z}")
@@ -65,6 +68,7 @@ def write_sofima(
                 if values.any():
                     with uninterrupted():
                         array[z, rows, columns] = values
+        write_json(partial / "frame.json", source.frame)
         if source.field is not None:
             fill_zarr_field(partial / "map.zarr", source, report.part(0.5, 1.0))
     report(1.0, "written")

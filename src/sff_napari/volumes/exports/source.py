@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from sff_napari.errors import InputError
 from sff_napari.folds import Fold
 from sff_napari.stacks import VoxelSize, open_stack, read_folds
+from sff_napari.stacks.overlay import store_at
 from sff_napari.volumes.files import Folder
 from sff_napari.volumes.job import PLAN, read_plan
+from sff_napari.volumes.provenance import all_slices
 from sff_napari.volumes.records import read_slices
 
 TILE = 1024
@@ -71,6 +73,8 @@ class Source:
         The folds of each slice that has some.
     field : Field or None
         What a restoration moved, if the volume was restored.
+    offset : (z, y, x)
+        Where the first voxel lies in the frame of the data set, in voxels.
     """
 
     name: str
@@ -79,6 +83,17 @@ class Source:
     names: tuple[str, ...]
     folds: Mapping[int, tuple[Fold, ...]]
     field: Field | None
+    offset: tuple[float, float, float] = (0, 0, 0)
+
+    @property
+    def frame(self) -> dict[str, Any]:
+        """Where the volume lies, plain JSON types, for formats that cannot say it themselves."""
+        return {
+            "axes": ["z", "y", "x"],
+            "voxel_offset": list(self.offset),
+            "voxel_size_nm": None if self.voxel_size is None else list(self.voxel_size),
+            "coordinates": "px from the first voxel; add voxel_offset for those of the data set",
+        }
 
     def need_field(self) -> Field:
         """Return the displacement.
@@ -111,7 +126,10 @@ class Source:
 
 
 def open_source(
-    place: Path | str, folds: Path | None = None, voxel_size: VoxelSize | None = None
+    place: Path | str,
+    folds: Path | None = None,
+    voxel_size: VoxelSize | None = None,
+    select: Mapping[str, int] | None = None,
 ) -> Source:
     """Return a volume with its folds.
 
@@ -123,6 +141,8 @@ def open_source(
         Folds file; a restored volume knows its own.
     voxel_size : (z, y, x), optional
         In nm; the stack's own where not given.
+    select : mapping of str to int, optional
+        See `open_stack`; a restored volume knows its own.
 
     Raises
     ------
@@ -131,9 +151,12 @@ def open_source(
     StackError
         If something cannot be read.
     """
-    with open_stack(place) as stack:
+    if select is None or not select:
+        select = _select_of(place)
+    with open_stack(place, select) as stack:
         shape, name = stack.shape, stack.name
         size = voxel_size or stack.voxel_size
+        offset = stack.offset
         names = stack.slice_names or tuple(f"slice_{z:05d}" for z in range(shape[0]))
     found: dict[int, tuple[Fold, ...]] = {}
     field = None
@@ -145,23 +168,37 @@ def open_source(
         found = dict(file.folds)
     elif field is None:
         raise InputError(f"{name} was not restored by sff-napari: name its folds with --folds.")
-    return Source(name, shape, size, names, found, field)
+    return Source(name, shape, size, names, found, field, offset)
+
+
+def _select_of(place: Path | str) -> dict[str, int]:
+    """Return what a restored volume was restored of: index on further axes."""
+    if isinstance(place, Path) and (place / PLAN).is_file():
+        return dict(read_plan(place)["select"])
+    return {}
 
 
 def _restored(place: Path) -> tuple[dict[int, tuple[Fold, ...]], Field | None]:
     """Return the folds and the displacement of a volume that was restored; nothing of others."""
     if (place / PLAN).is_file():
-        array = zarr.open_array(place, path=read_plan(place)["displacement"], mode="r")
+        plan = read_plan(place)
         records: dict[int, Any] = {
-            z: record
-            for z, record in read_slices(Folder(place)).items()
-            if record["status"] == "restored"
+            z: record for z, record in all_slices(place).items() if record["status"] == "restored"
         }
+        # An overlay holds the displacement of its own slices; the rest lies below.
+        layered = plan["overlay"] and len(records) > len(read_slices(Folder(place)))
+        store = store_at(str(place)) if layered else place
+        array = zarr.open_array(store, path=plan["displacement"], mode="r")
         return _folds_of(records), Field(array, sorted(records))
     return {}, None
 
 
 def _folds_of(records: Mapping[int, Mapping[str, Any]]) -> dict[int, tuple[Fold, ...]]:
     return {
-        z: tuple(Fold.from_dict(fold) for fold in record["folds"]) for z, record in records.items()
+        z: tuple(
+            Fold.from_dict(fold)
+            for one in (record, *record.get("earlier", ()))
+            for fold in one["folds"]
+        )
+        for z, record in records.items()
     }
