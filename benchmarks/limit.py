@@ -15,12 +15,12 @@ import math
 import numpy as np
 import torch
 
+from sff_napari.alignment.drift_model import SliceDrift
 from sff_napari.folds import Curve
 from sff_napari.folds.law import interpolate
 from sff_napari.restoration.confidence import FLEXIBLE, FLOORS, SIMPLE, FlowConfidence
-from sff_napari.restoration.lawfit import SideFit, spline_count, spline_matrix
-from sff_napari.restoration.slice_drift import SliceDrift
-from sff_napari.restoration.unfolding import FittedFold
+from sff_napari.restoration.unfolding.fitted_fold import FittedFold
+from sff_napari.restoration.unfolding.law_search import SideFit, spline_count, spline_matrix
 from sff_napari.simulation import random_realistic, random_straight
 from sff_napari.simulation.plan import FoldPlan
 

@@ -32,7 +32,7 @@ from sff_napari.evaluation import Case, Trials
 from sff_napari.evaluation.methods import METHODS, Method, Outcome, Settings
 from sff_napari.evaluation.scoring import scores_of
 from sff_napari.restoration import DEFAULT_COVER
-from sff_napari.restoration.unfolding import covered
+from sff_napari.restoration.unfolding.fitted_fold import covered
 from sff_napari.simulation import apply_flow
 from sff_napari.stacks import open_stack
 

@@ -25,7 +25,9 @@ import torch
 import sff_napari as sff
 from sff_napari.networks import FusionNetwork, InterpolationNetwork, UnfoldingNetwork
 from sff_napari.networks.weights import WeightsInfo, save_weights
-from sff_napari.restoration import fusion, interpolation, network_unfolding
+from sff_napari.restoration.fusion import seamless as fusion
+from sff_napari.restoration.interpolation import weighted as interpolation
+from sff_napari.restoration.unfolding import network as network_unfolding
 from sff_napari.simulation import neuropil
 
 SIDES = (1024, 2048)

@@ -10,7 +10,7 @@ from skimage.measure import label, regionprops
 
 from sff_napari.folds import Curve, Fold, FoldLaw
 from sff_napari.restoration import restore
-from sff_napari.restoration.fitting import stems_of
+from sff_napari.restoration.unfolding.several_folds import stems_of
 from sff_napari.simulation import FoldPlan, Simulation, neuropil, simulate
 
 SHAPE = (768, 768)

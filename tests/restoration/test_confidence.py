@@ -14,7 +14,7 @@ from sff_napari.progress import Reporter
 from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.confidence import FlowConfidence
 from sff_napari.restoration.methods import Methods
-from sff_napari.restoration.unfolding import FittedFold, LawUnfolding
+from sff_napari.restoration.unfolding.fitted_fold import FittedFold, LawUnfolding
 from sff_napari.simulation import neuropil
 
 

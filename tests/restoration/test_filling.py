@@ -13,8 +13,8 @@ from sff_napari.errors import WeightsError
 from sff_napari.evaluation import psnr
 from sff_napari.evaluation.metrics import sharpness
 from sff_napari.networks import weights
-from sff_napari.restoration.filling import Learned, _windows_of
-from sff_napari.restoration.neighbours import Neighbour
+from sff_napari.restoration.fusion.inpainting import Learned, _windows_of
+from sff_napari.restoration.neighbours.neighbour import Neighbour
 from sff_napari.simulation import neuropil
 
 SHAPE = (300, 340)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sff_napari as sff
-from sff_napari.restoration.neighbours import aligned, load, with_contrast_of
+from sff_napari.restoration.neighbours.neighbour import aligned, load, with_contrast_of
 from sff_napari.simulation import neuropil
 
 STACK = neuropil((3, 384, 384), seed=12)

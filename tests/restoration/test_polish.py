@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sff_napari.folds import Curve, Fold, FoldLaw
 from sff_napari.restoration import restore
-from sff_napari.restoration.lawfit import fall, fall_slopes
+from sff_napari.restoration.unfolding.law_search import fall, fall_slopes
 from sff_napari.simulation import FoldPlan, neuropil, simulate, simulate_fold
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import sff_napari as sff
-from sff_napari.restoration.prolong import prolonged
+from sff_napari.restoration.extend_line import prolonged
 from sff_napari.simulation import neuropil
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from sff_napari.folds import Fold
 from sff_napari.folds.curve import grid_points
 from sff_napari.restoration import restore
-from sff_napari.restoration.fitting import fit_folds
-from sff_napari.restoration.side_motion import SideMotion
-from sff_napari.restoration.unfolding import LawUnfolding, covered
+from sff_napari.restoration.unfolding.fitted_fold import LawUnfolding, covered
+from sff_napari.restoration.unfolding.several_folds import fit_folds
+from sff_napari.restoration.unfolding.side_motion import SideMotion
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.warp import sample
 

@@ -8,10 +8,10 @@ import torch
 from scipy import ndimage
 
 import sff_napari as sff
-from sff_napari.restoration.matching import Features
-from sff_napari.restoration.neighbours import Neighbour, aligned, usual_jitter
-from sff_napari.restoration.slice_drift import USUAL_JITTER
-from sff_napari.restoration.slice_shift import shift_of_slice
+from sff_napari.alignment.drift_model import USUAL_JITTER
+from sff_napari.alignment.features import Features
+from sff_napari.restoration.neighbours.neighbour import Neighbour, aligned, usual_jitter
+from sff_napari.restoration.neighbours.slice_offset import shift_of_slice
 
 FOLD = sff.Fold([(0, 170), (383, 215)], 7)
 

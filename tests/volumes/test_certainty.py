@@ -15,8 +15,8 @@ from sff_napari.progress import Reporter
 from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.confidence import FlowConfidence
 from sff_napari.restoration.methods import Methods
-from sff_napari.restoration.side_motion import SideMotion
-from sff_napari.restoration.unfolding import LawUnfolding
+from sff_napari.restoration.unfolding.fitted_fold import LawUnfolding
+from sff_napari.restoration.unfolding.side_motion import SideMotion
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.volumes import certainty, lines, windows
 from sff_napari.volumes.certainty import BEYOND

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.volumes.conftest import run, write_ome
 
+from sff_napari.alignment.drift_model import SliceDrift
 from sff_napari.folds import Curve, Fold, FoldLaw
 from sff_napari.folds.law import interpolate
-from sff_napari.restoration.slice_drift import SliceDrift
-from sff_napari.restoration.unfolding import FittedFold, LawUnfolding
+from sff_napari.restoration.unfolding.fitted_fold import FittedFold, LawUnfolding
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack
 from sff_napari.volumes import lines, pieces, slices

@@ -15,7 +15,7 @@ from sff_napari.arrays import GreyScale
 from sff_napari.errors import InputError
 from sff_napari.evaluation.cases import Case, Trials
 from sff_napari.restoration import DEFAULT_COVER, Restoration, restore
-from sff_napari.restoration.unfolding import covered
+from sff_napari.restoration.unfolding.fitted_fold import covered
 from sff_napari.simulation import apply_flow
 
 

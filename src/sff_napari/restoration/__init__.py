@@ -1,7 +1,7 @@
 """Restoration of a slice: interpolation, unfolding and fusion, whole or in tiles."""
 
-from sff_napari.restoration.fusion import FUSIONS
-from sff_napari.restoration.interpolation import INTERPOLATIONS
+from sff_napari.restoration.fusion.seamless import FUSIONS
+from sff_napari.restoration.interpolation.weighted import INTERPOLATIONS
 from sff_napari.restoration.methods import UNFOLDINGS
 from sff_napari.restoration.restore import DEFAULT_COVER, Restoration, restore
 

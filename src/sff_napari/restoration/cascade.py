@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sff_napari.alignment.drift_model import SliceDrift
+from sff_napari.alignment.features import Features
 from sff_napari.arrays import GreyScale
 from sff_napari.errors import InputError
 from sff_napari.folds import Fold
 from sff_napari.networks import weights
 from sff_napari.progress import Reporter
-from sff_napari.restoration import neighbours as neighbouring
 from sff_napari.restoration.confidence import FlowConfidence, filling_confidence
-from sff_napari.restoration.filling import CERTAINTY_STEP, Learned
-from sff_napari.restoration.fitting import fit_folds, met_half_way
-from sff_napari.restoration.fusion import (
+from sff_napari.restoration.fusion.inpainting import CERTAINTY_STEP, Learned
+from sff_napari.restoration.fusion.seamless import (
     HALO,
     Fuser,
     NetworkFusion,
@@ -30,20 +30,20 @@ from sff_napari.restoration.fusion import (
     Statistics,
     Stitch,
 )
-from sff_napari.restoration.interpolation import (
+from sff_napari.restoration.interpolation.weighted import (
     Interpolator,
     NetworkInterpolation,
     Weighted,
     motion,
     mutual_drift,
 )
-from sff_napari.restoration.matching import Features
 from sff_napari.restoration.methods import Methods
-from sff_napari.restoration.neighbours import Neighbour
-from sff_napari.restoration.network_unfolding import NetworkUnfolding, NoUnfolding
-from sff_napari.restoration.slice_drift import SliceDrift
-from sff_napari.restoration.tiles import grown, tiles
-from sff_napari.restoration.unfolding import LawUnfolding, clearance
+from sff_napari.restoration.neighbours import neighbour as neighbouring
+from sff_napari.restoration.neighbours.neighbour import Neighbour
+from sff_napari.restoration.tiling import grown, tiles
+from sff_napari.restoration.unfolding.fitted_fold import LawUnfolding, clearance
+from sff_napari.restoration.unfolding.network import NetworkUnfolding, NoUnfolding
+from sff_napari.restoration.unfolding.several_folds import fit_folds, met_half_way
 from sff_napari.warp import sample
 
 CONFIDENCE_STEP = CERTAINTY_STEP

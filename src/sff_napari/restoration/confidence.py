@@ -14,12 +14,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from sff_napari.alignment.drift_model import SliceDrift
+from sff_napari.alignment.features import Features, gaussian
 from sff_napari.folds import Curve
 from sff_napari.folds.curve import grid_points
-from sff_napari.restoration.law_parameters import LawParameters
-from sff_napari.restoration.matching import Features, gaussian
-from sff_napari.restoration.slice_drift import SliceDrift
-from sff_napari.restoration.unfolding import FittedFold
+from sff_napari.restoration.unfolding.fitted_fold import FittedFold
+from sff_napari.restoration.unfolding.law_parameters import LawParameters
 
 WITHIN = 1.0
 """Error of the flow, px, that the confidence refers to."""

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 
 from sff_napari.errors import InputError
 from sff_napari.networks.weights import own_or_bundled
-from sff_napari.restoration.fusion import FUSIONS
-from sff_napari.restoration.interpolation import INTERPOLATIONS
+from sff_napari.restoration.fusion.seamless import FUSIONS
+from sff_napari.restoration.interpolation.weighted import INTERPOLATIONS
 
 Unfolding = Literal["law", "network", "none"]
 UNFOLDINGS: tuple[str, ...] = get_args(Unfolding)

@@ -13,20 +13,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sff_napari.alignment.drift_model import SliceDrift
+from sff_napari.alignment.features import Features, side_scores
 from sff_napari.arrays import GreyScale, as_slice
 from sff_napari.devices import choose_device
 from sff_napari.errors import FoldError, InputError
 from sff_napari.folds import Curve, Fold
 from sff_napari.folds.law import interpolate
 from sff_napari.progress import CancelledCallback, Reporter
-from sff_napari.restoration import neighbours as neighbouring
-from sff_napari.restoration.fitting import nearest_only
-from sff_napari.restoration.fusion import seam_weight
-from sff_napari.restoration.lawfit import fit_side, law_of
-from sff_napari.restoration.matching import Features, side_scores
-from sff_napari.restoration.neighbours import Neighbour
-from sff_napari.restoration.slice_drift import SliceDrift
-from sff_napari.restoration.unfolding import FittedFold, LawUnfolding, clearance, dark_line
+from sff_napari.restoration.fusion.seamless import seam_weight
+from sff_napari.restoration.neighbours import neighbour as neighbouring
+from sff_napari.restoration.neighbours.neighbour import Neighbour
+from sff_napari.restoration.unfolding.fitted_fold import (
+    FittedFold,
+    LawUnfolding,
+    clearance,
+    dark_line,
+)
+from sff_napari.restoration.unfolding.law_search import fit_side, law_of
+from sff_napari.restoration.unfolding.several_folds import nearest_only
 from sff_napari.warp import sample
 
 SIDE = 208

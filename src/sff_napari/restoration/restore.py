@@ -22,11 +22,11 @@ from sff_napari.folds import Fold
 from sff_napari.folds.curve import grid_points
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.restoration.cascade import CONFIDENCE_STEP, Cascade
-from sff_napari.restoration.fusion import FUSIONS, Fusion
-from sff_napari.restoration.interpolation import INTERPOLATIONS, Interpolation
+from sff_napari.restoration.extend_line import prolonged
+from sff_napari.restoration.fusion.seamless import FUSIONS, Fusion
+from sff_napari.restoration.interpolation.weighted import INTERPOLATIONS, Interpolation
 from sff_napari.restoration.methods import UNFOLDINGS, Methods, Unfolding
-from sff_napari.restoration.prolong import prolonged
-from sff_napari.restoration.tiles import DEFAULT_TILE, tiles
+from sff_napari.restoration.tiling import DEFAULT_TILE, tiles
 from sff_napari.warp import sample
 
 _log = logging.getLogger(__name__)

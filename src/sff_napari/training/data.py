@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sff_napari.alignment.drift_fields import DriftField
 from sff_napari.arrays import GreyScale
 from sff_napari.errors import InputError
 from sff_napari.folds.curve import grid_points
-from sff_napari.restoration.drift import DriftField
-from sff_napari.restoration.interpolation import mutual_drift
-from sff_napari.restoration.neighbours import Neighbour
+from sff_napari.restoration.interpolation.weighted import mutual_drift
+from sff_napari.restoration.neighbours.neighbour import Neighbour
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack
 from sff_napari.training.settings import DataSpec, TrainingSettings

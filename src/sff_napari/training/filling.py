@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sff_napari.restoration.matching import gaussian
+from sff_napari.alignment.features import gaussian
 
 _LEVELS = 3
 """Scales at which fine detail is compared, each twice as coarse as the one before."""

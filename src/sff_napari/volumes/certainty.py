@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sff_napari.alignment.features import Features
 from sff_napari.folds import Curve, Fold
 from sff_napari.folds.curve import grid_points
 from sff_napari.folds.law import interpolate
@@ -27,10 +28,9 @@ from sff_napari.restoration.confidence import (
     filling_confidence,
     least_error,
 )
-from sff_napari.restoration.fitting import met_half_way
-from sff_napari.restoration.matching import Features
-from sff_napari.restoration.tiles import tiles
-from sff_napari.restoration.unfolding import FittedFold, LawUnfolding
+from sff_napari.restoration.tiling import tiles
+from sff_napari.restoration.unfolding.fitted_fold import FittedFold, LawUnfolding
+from sff_napari.restoration.unfolding.several_folds import met_half_way
 from sff_napari.warp import sample
 
 BEYOND = (1.0, 16.0, 48.0, 128.0, 320.0, 800.0, 2000.0)

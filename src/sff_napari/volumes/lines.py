@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sff_napari.alignment.drift_model import SliceDrift
 from sff_napari.folds import Curve, Fold, FoldLaw
-from sff_napari.restoration.fitting import chained as chained
-from sff_napari.restoration.slice_drift import SliceDrift
-from sff_napari.restoration.unfolding import NEGLIGIBLE, FittedFold, LawUnfolding
+from sff_napari.restoration.unfolding.fitted_fold import NEGLIGIBLE, FittedFold, LawUnfolding
+from sff_napari.restoration.unfolding.several_folds import chained as chained
 from sff_napari.volumes.pieces import Piece
 
 _JOIN = 256.0

@@ -22,7 +22,7 @@ from sff_napari.progress import Reporter
 from sff_napari.restoration import Restoration, restore
 from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.methods import Methods
-from sff_napari.restoration.unfolding import LawUnfolding
+from sff_napari.restoration.unfolding.fitted_fold import LawUnfolding
 from sff_napari.volumes.certainty import confidence
 from sff_napari.volumes.files import WORK
 from sff_napari.volumes.job import Job

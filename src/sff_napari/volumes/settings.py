@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from sff_napari.networks import weights as network_weights
 from sff_napari.restoration import DEFAULT_COVER
-from sff_napari.restoration.fusion import FILLED
+from sff_napari.restoration.fusion.seamless import FILLED
 from sff_napari.volumes.pieces import DEFAULT_TILE
 
 

@@ -20,7 +20,7 @@ from sff_napari.progress import Reporter
 from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.methods import Methods
 from sff_napari.restoration.restore import snapped
-from sff_napari.restoration.unfolding import FittedFold, LawUnfolding
+from sff_napari.restoration.unfolding.fitted_fold import FittedFold, LawUnfolding
 from sff_napari.volumes.certainty import told
 from sff_napari.volumes.files import WORK
 from sff_napari.volumes.job import Job

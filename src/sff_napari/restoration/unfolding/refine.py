@@ -16,16 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sff_napari.folds import Curve, FoldLaw, unfold_displacement
-from sff_napari.progress import Reporter
-from sff_napari.restoration.lawfit import SideFit, fall, keep_in_bounds, spline_matrix
-from sff_napari.restoration.matching import (
+from sff_napari.alignment.drift_model import SliceDrift
+from sff_napari.alignment.features import (
     Features,
     read_scores,
     shift_scores,
     window_centres,
 )
-from sff_napari.restoration.slice_drift import SliceDrift
+from sff_napari.folds import Curve, FoldLaw, unfold_displacement
+from sff_napari.progress import Reporter
+from sff_napari.restoration.unfolding.law_search import SideFit, fall, keep_in_bounds, spline_matrix
 from sff_napari.warp import warp
 
 _SMOOTH = 0.002

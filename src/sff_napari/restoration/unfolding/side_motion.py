@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sff_napari.alignment.features import Features
 from sff_napari.folds import Curve
 from sff_napari.folds.curve import grid_points
-from sff_napari.restoration.matching import Features
 from sff_napari.warp import warp
 
 _SIDE = 256

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sff_napari.alignment.drift_model import SliceDrift
 from sff_napari.folds import (
     Curve,
     Fold,
@@ -19,9 +20,8 @@ from sff_napari.folds import (
 )
 from sff_napari.folds.curve import grid_points
 from sff_napari.folds.law import interpolate
-from sff_napari.restoration.lawfit import SideFit
-from sff_napari.restoration.side_motion import Motions
-from sff_napari.restoration.slice_drift import SliceDrift
+from sff_napari.restoration.unfolding.law_search import SideFit
+from sff_napari.restoration.unfolding.side_motion import Motions
 
 LEAST_SIDE_SCORE = 0.1
 """Correlation below which a side was not found in the neighbours: chance alone gives half as much,

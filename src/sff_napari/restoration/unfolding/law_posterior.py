@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from sff_napari.alignment.drift_fields import window_shifts
+from sff_napari.alignment.drift_model import SliceDrift
+from sff_napari.alignment.features import Features
 from sff_napari.folds import FoldLaw
-from sff_napari.restoration.drift import window_shifts
-from sff_napari.restoration.law_parameters import LawParameters, LawPlaces
-from sff_napari.restoration.lawfit import SideFit
-from sff_napari.restoration.matching import Features
-from sff_napari.restoration.refine import unfolded_features
-from sff_napari.restoration.slice_drift import SliceDrift
-from sff_napari.restoration.unfolding import FittedFold
+from sff_napari.restoration.unfolding.fitted_fold import FittedFold
+from sff_napari.restoration.unfolding.law_parameters import LawParameters, LawPlaces
+from sff_napari.restoration.unfolding.law_search import SideFit
+from sff_napari.restoration.unfolding.refine import unfolded_features
 
 LawOfFits = Callable[[tuple[SideFit, SideFit]], FoldLaw]
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sff_napari.alignment.features import gaussian
 from sff_napari.devices import autocast
 from sff_napari.folds.curve import grid_points
 from sff_napari.networks import FusionNetwork
-from sff_napari.restoration.matching import gaussian
 from sff_napari.warp import sample
 
 Fusion = Literal["learned", "expected", "seamless", "stitch", "network", "network-everywhere"]

@@ -9,17 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sff_napari.alignment.drift_fields import DriftField
+from sff_napari.alignment.drift_model import USUAL_JITTER, SliceDrift, drift_level
+from sff_napari.alignment.features import Features, SideScores, side_scores
 from sff_napari.folds import Curve, Fold, FoldLaw
 from sff_napari.folds.law import interpolate
 from sff_napari.progress import Reporter
-from sff_napari.restoration.drift import DriftField
-from sff_napari.restoration.lawfit import SideFit, fit_side, fit_uniform, law_of
-from sff_napari.restoration.matching import Features, SideScores, side_scores
-from sff_napari.restoration.polish import polished, polished_simple
-from sff_napari.restoration.refine import Refined, Stage, refine
-from sff_napari.restoration.side_motion import SideMotion, find_motion, neighbour_of_sides
-from sff_napari.restoration.slice_drift import USUAL_JITTER, SliceDrift, drift_level
-from sff_napari.restoration.unfolding import FittedFold, LawUnfolding, dark_line, is_weak
+from sff_napari.restoration.unfolding.fitted_fold import (
+    FittedFold,
+    LawUnfolding,
+    dark_line,
+    is_weak,
+)
+from sff_napari.restoration.unfolding.law_posterior import polished, polished_simple
+from sff_napari.restoration.unfolding.law_search import SideFit, fit_side, fit_uniform, law_of
+from sff_napari.restoration.unfolding.refine import Refined, Stage, refine
+from sff_napari.restoration.unfolding.side_motion import SideMotion, find_motion, neighbour_of_sides
 from sff_napari.warp import warp
 
 _STAGES = (Stage(48, 24, 3), Stage(32, 16, 2))

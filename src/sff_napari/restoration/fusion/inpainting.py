@@ -9,9 +9,9 @@ from torch import Tensor
 
 from sff_napari.devices import autocast
 from sff_napari.networks import FillingNetwork
-from sff_napari.restoration.fusion import Seamless, seam_weight
-from sff_napari.restoration.interpolation import Interpolator
-from sff_napari.restoration.neighbours import Neighbour
+from sff_napari.restoration.fusion.seamless import Seamless, seam_weight
+from sff_napari.restoration.interpolation.weighted import Interpolator
+from sff_napari.restoration.neighbours.neighbour import Neighbour
 
 WINDOW = 160
 """Side of what the network sees at a time, px."""

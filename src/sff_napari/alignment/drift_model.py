@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sff_napari.restoration.drift import DriftField
+from sff_napari.alignment.drift_fields import DriftField
 
 _WAVE = 1024.0
 """Side, px, that the wave numbers below refer to."""

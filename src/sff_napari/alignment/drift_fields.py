@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sff_napari.alignment.features import Features, shift_scores
 from sff_napari.folds.curve import grid_points
-from sff_napari.restoration.matching import Features, shift_scores
 from sff_napari.warp import sample
 
 _WINDOW = 64

@@ -19,8 +19,8 @@ import torch
 from scipy.interpolate import BSpline
 from torch import Tensor
 
+from sff_napari.alignment.features import SideScores
 from sff_napari.folds import Curve, FoldLaw
-from sff_napari.restoration.matching import SideScores
 
 LARGEST_GAP = 112.0
 """Largest displacement next to the line that is considered, px."""

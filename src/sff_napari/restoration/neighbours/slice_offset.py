@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sff_napari.alignment.drift_fields import peak
+from sff_napari.alignment.features import Features
 from sff_napari.folds import Curve, Fold, LineCoordinates
-from sff_napari.restoration.drift import peak
-from sff_napari.restoration.matching import Features
 from sff_napari.warp import sample
 
 _GAPS = (0.0, 8.0, 16.0, 24.0, 32.0, 42.0, 52.0, 64.0, 78.0, 94.0)

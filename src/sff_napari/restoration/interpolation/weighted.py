@@ -8,14 +8,14 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
+from sff_napari.alignment.drift_fields import DriftField, drift_field
+from sff_napari.alignment.drift_model import SliceDrift
+from sff_napari.alignment.features import Features
 from sff_napari.devices import autocast
 from sff_napari.folds.curve import grid_points
 from sff_napari.networks import InterpolationNetwork
-from sff_napari.restoration.drift import DriftField, drift_field
-from sff_napari.restoration.matching import Features
-from sff_napari.restoration.neighbours import Neighbour
-from sff_napari.restoration.slice_drift import SliceDrift
-from sff_napari.restoration.tiles import grown
+from sff_napari.restoration.neighbours.neighbour import Neighbour
+from sff_napari.restoration.tiling import grown
 from sff_napari.warp import sample
 
 Interpolation = Literal["motion", "mean", "network", "previous", "following"]

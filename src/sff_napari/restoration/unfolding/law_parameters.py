@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from sff_napari.folds.law import interpolate
-from sff_napari.restoration.lawfit import (
+from sff_napari.restoration.unfolding.fitted_fold import FittedFold
+from sff_napari.restoration.unfolding.law_search import (
     SideFit,
     fall,
     fall_slopes,
     keep_in_bounds,
     spline_matrix,
 )
-from sff_napari.restoration.unfolding import FittedFold
 
 _BEND, _DECAY, _TAIL = 0.15, 0.6, 0.35
 """Spread over folds: bends of the displacement along the line, as a share of it; logarithm of the

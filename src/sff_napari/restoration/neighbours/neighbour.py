@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sff_napari.alignment.drift_fields import global_shift
+from sff_napari.alignment.drift_model import USUAL_JITTER
+from sff_napari.alignment.features import Features
 from sff_napari.folds import Curve, Fold
-from sff_napari.restoration.drift import global_shift
-from sff_napari.restoration.matching import Features
-from sff_napari.restoration.slice_drift import USUAL_JITTER
-from sff_napari.restoration.slice_shift import shift_of_slice
+from sff_napari.restoration.neighbours.slice_offset import shift_of_slice
 
 _TOLERATED = 5.0
 """Shift between the two neighbours, px, that is left to the finer steps."""

@@ -1,0 +1,1 @@
+"""Comparing slices: features, windows, shifts, smooth drift between them."""

@@ -1,0 +1,1 @@
+"""Joining what was observed with what has to be made up."""

@@ -1,0 +1,1 @@
+"""The neighbouring slices: brightness, contrast and place brought to the damaged slice."""
