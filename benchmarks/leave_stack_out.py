@@ -31,9 +31,12 @@ from sff_napari.io_atomic import write_json
 from sff_napari.stacks import open_stack
 
 CONSTANTS: dict[str, tuple[Any, ...]] = {
-    "sff_napari.restoration.slice_drift.USUAL_JITTER": (1.0, 2.5, 5.0, 10.0),
-    "sff_napari.restoration.slice_drift._VARIANCE": (0.08, 0.25, 0.8, 2.5),
-    "sff_napari.restoration.slice_drift._FALL": (2.0, 2.5, 3.0),
+    "sff_napari.alignment.drift_model._VARIANCE": (0.25, 0.8, 2.5),
+    "sff_napari.alignment.drift_model._FALL": (2.0, 2.5, 3.0),
+    "sff_napari.alignment.drift_model._SHORT_REACH": (20.0, 40.0, 80.0),
+    "sff_napari.alignment.drift_model._AT_AN_END": (0.15, 0.3, 0.5),
+    "sff_napari.restoration.unfolding.law_posterior._UNIFORM": (2.5, 5.0, 10.0),
+    "sff_napari.restoration.unfolding.law_posterior._DOUBT": (1.0, 2.0, 4.0),
 }
 """Constants of the fit, and values to try.  Only such that are read when they are used: one that
 is the default of a parameter or of a field was read when its module was imported."""

@@ -16,6 +16,7 @@ except PackageNotFoundError:  # running from a source tree that is not installed
     __version__ = "0.0.0"
 
 if TYPE_CHECKING:
+    from sff_napari.alignment.stack_drift import StackDrift, measure_drift
     from sff_napari.detection import detect_folds
     from sff_napari.errors import SffError
     from sff_napari.folds import Fold
@@ -27,7 +28,9 @@ _HOMES = {
     "Restoration": "sff_napari.restoration",
     "SffError": "sff_napari.errors",
     "Simulation": "sff_napari.simulation",
+    "StackDrift": "sff_napari.alignment.stack_drift",
     "detect_folds": "sff_napari.detection",
+    "measure_drift": "sff_napari.alignment.stack_drift",
     "restore": "sff_napari.restoration",
     "simulate_fold": "sff_napari.simulation",
 }
@@ -37,8 +40,10 @@ __all__ = [
     "Restoration",
     "SffError",
     "Simulation",
+    "StackDrift",
     "__version__",
     "detect_folds",
+    "measure_drift",
     "restore",
     "simulate_fold",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import cache
 
 import torch
@@ -61,8 +63,46 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
-        return f"cpu ({torch.get_num_threads()} threads)"
+        return f"cpu ({_allowed.get() or torch.get_num_threads()} threads)"
     return str(device)
+
+
+@contextmanager
+def steady_torch() -> Iterator[None]:
+    """Compute the same whatever the caller's torch settings are, and leave them as they are.
+
+    Gradients are off, new tensors are float32, and many small steps run in one
+    thread: waiting for others costs more than they save, most of all on a busy
+    machine.  `all_threads` gives large steps back what the caller allows.
+    """
+    kind, count = torch.get_default_dtype(), torch.get_num_threads()
+    if kind != torch.float32:
+        torch.set_default_dtype(torch.float32)
+    token = _allowed.set(count)
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_num_threads(count)
+        _allowed.reset(token)
+        if kind != torch.float32:
+            torch.set_default_dtype(kind)
+
+
+@contextmanager
+def all_threads() -> Iterator[None]:
+    """Let a large step within `steady_torch` use as many threads as its caller did."""
+    before = torch.get_num_threads()
+    count = _allowed.get() or before
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+_allowed: ContextVar[int | None] = ContextVar("allowed threads", default=None)
 
 
 @cache

@@ -75,7 +75,7 @@ def test_gaps_count_as_distance(
     assert (record["previous"], record["following"]) == (previous, following)
     assert record["note"] == note
     assert not note or note in done.err
-    missing = command("info", folder, "--json").json.get("slices missing", "")
+    missing = command("info", folder, "--json").json.get("missing in the names", "")
     assert bool(missing) == bool(note)
 
 
@@ -83,7 +83,7 @@ def test_gaps_are_named(tmp_path: Path, images: NDArray[Any]) -> None:
     names = [f"sec_{n:04d}.png" for n in (1, 2, 3, 4, 9, 10, 11)]
     with open_stack(save(tmp_path / "in", names, images)) as stack:
         assert stack.positions == (0, 1, 2, 3, 8, 9, 10)
-        assert stack.details["slices missing"] == "4 between sec_0004 and sec_0009"
+        assert stack.details["missing in the names"] == "4 between sec_0004 and sec_0009"
 
 
 @pytest.mark.parametrize("second", ["s_{}.png", "s_{}_preview.tif", "thumb_{}.tif", "s_{:03d}.tif"])

@@ -102,6 +102,12 @@ def test_a_constant_is_changed_wherever_it_is_used(script):
         left_out.current("sff_napari.evaluation.injected._NOTHING")
 
 
+def test_the_constants_of_the_table_exist(script):
+    left_out = script("leave_stack_out")
+    for name, values in left_out.CONSTANTS.items():
+        assert isinstance(values[0], type(left_out.current(name)))
+
+
 def test_the_stack_left_out_has_no_say(script, monkeypatch):
     left_out = script("leave_stack_out")
     name = "sff_napari.evaluation.injected._FALL"

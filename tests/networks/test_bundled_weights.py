@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy import ndimage
 
+from sff_napari.evaluation import end_point_errors
 from sff_napari.networks import weights
-from sff_napari.simulation import neuropil
+from sff_napari.simulation import neuropil, simulate_straight
 
 KINDS = tuple(weights.NETWORKS)
 
@@ -35,6 +36,22 @@ def test_interpolation_beats_the_mean_of_the_neighbours() -> None:
         out = weights.load("interpolation")(previous, following)
     errors = [float((x - clean).square().mean()) for x in (out, (previous + following) / 2)]
     assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_unfolding_finds_most_of_a_straight_fold(seed: int) -> None:
+    """On tissue it has never seen, with the mean of the neighbours as the reference."""
+    stack = neuropil((3, 512, 512), seed=11)
+    made = simulate_straight(stack[1], np.random.default_rng(seed))
+    damaged, previous, following = (
+        torch.from_numpy(image.astype(np.float32) / 255)[None, None]
+        for image in (made.damaged, stack[0], stack[2])
+    )
+    with torch.no_grad():
+        flow = weights.load("unfolding")(damaged, (previous + following) / 2)[0].numpy()
+    error, untouched = (end_point_errors(one, made.flow).mean() for one in (flow, 0 * flow))
+    assert untouched > 20
+    assert error < untouched / 4
 
 
 def test_fusion_fills_what_is_black() -> None:

@@ -71,11 +71,11 @@ def fitted() -> FittedFold:
     grey, device, reporter = GreyScale.of(made.damaged), torch.device("cpu"), Reporter(None, None)
     cascade = Cascade(made.damaged, grey, around, made.folds, methods, device, 512, reporter)
     assert isinstance(cascade.unfolding, LawUnfolding)
-    return replace(cascade.unfolding.fitted[0], uniform=True, misfit=None, lead=None)
+    return cascade.unfolding.fitted[0]
 
 
 def mean_confidence(one: FittedFold) -> float:
-    return float(FlowConfidence([one], (288, 320)).on_grid((18, 20), (8.0, 8.0), 16.0).mean())
+    return float(FlowConfidence([one]).on_grid((18, 20), (8.0, 8.0), 16.0).mean())
 
 
 def test_what_a_fit_leaves_unexplained_makes_it_less_sure(fitted: FittedFold) -> None:
@@ -84,10 +84,14 @@ def test_what_a_fit_leaves_unexplained_makes_it_less_sure(fitted: FittedFold) ->
     assert levels[0] > levels[-1] + 0.1
 
 
-def test_a_law_that_was_nearly_rejected_is_less_sure(fitted: FittedFold) -> None:
-    levels = [mean_confidence(replace(fitted, lead=one)) for one in (-1e6, -10.0, 8.0, 17.0)]
+def test_what_is_less_well_known_is_less_sure(fitted: FittedFold) -> None:
+    assert fitted.covariance is not None
+    levels = [
+        mean_confidence(replace(fitted, covariance=factor * fitted.covariance))
+        for factor in (0.1, 1.0, 10.0)
+    ]
     assert levels == sorted(levels, reverse=True)
-    assert levels[0] > levels[-1]
+    assert levels[0] > levels[-1] + 0.05
 
 
 def test_methods_that_cannot_tell_say_nothing(outcomes):

@@ -66,9 +66,7 @@ def fitted(damaged: NDArray[np.float32], around: list[NDArray[np.float32]]) -> L
     everywhere = torch.ones((SIDE, SIDE), dtype=torch.bool)
     return fit_folds(
         [FOLD],
-        (SIDE, SIDE),
-        torch.from_numpy(damaged),
-        known,
+        (torch.from_numpy(damaged), known),
         [(torch.from_numpy(one), everywhere) for one in around],
     )
 

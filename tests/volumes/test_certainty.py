@@ -49,7 +49,7 @@ def test_what_a_window_tells_makes_the_same_map(cascade: Cascade) -> None:
     (one,) = cascade.unfolding.fitted
     whole = Piece(0, (0, SHAPE[0]), (0, SHAPE[1]), (0, SHAPE[0]), (0, SHAPE[1]))
     line = {"number": 0, **windows._samples(one, whole)}
-    line |= certainty.told(one, SHAPE, len(line["points"]))
+    line |= certainty.told(one, len(line["points"]))
     assert len(line["error"]) == 2 * len(BEYOND)
     window = {"piece": whole.to_dict(), "lines": [line]}
     joined = lines.join(cascade.folds, [window], SHAPE)
@@ -57,7 +57,7 @@ def test_what_a_window_tells_makes_the_same_map(cascade: Cascade) -> None:
     errors = lines.errors_in(joined, whole, unfolding)
     grid = (SHAPE[0] // 8, SHAPE[1] // 8)
     found = certainty._sure(unfolding.fitted, errors, grid_points(grid, (3.5, 3.5), 8.0))
-    expected = FlowConfidence([one], SHAPE).on_grid(grid, (3.5, 3.5), 8.0)
+    expected = FlowConfidence([one]).on_grid(grid, (3.5, 3.5), 8.0)
     flow, hidden = cascade.unfolding.on_grid(grid, (3.5, 3.5), 8.0)
     # Next to what is hidden a place is on the one side or the other.
     clear = torch.nn.functional.max_pool2d(hidden[None].float(), 3, 1, 1)[0] == 0

@@ -87,7 +87,7 @@ def test_all_pieces_unfold_by_the_same_law(tail: float) -> None:
     knots = torch.linspace(0, curve.length, 5)
     gap = torch.tensor([[14.0, 20, 26, 30, 22], [18, 18, 24, 24, 30]])
     law = FoldLaw(knots, torch.full((5,), 7.0), gap, gap / 300, torch.tensor([tail, tail]))
-    whole = FittedFold(fold, curve, law, None, SliceDrift.none(shape), False, 1.0)  # type: ignore[arg-type]
+    whole = FittedFold(fold, curve, law, None, SliceDrift.none(shape))  # type: ignore[arg-type]
     flow, hidden = LawUnfolding([whole], 2.0).on_grid(shape)
     told = []
     for piece, seen in windows(shape, tile, [fold]):
@@ -161,9 +161,9 @@ def test_pieces_make_the_same_as_the_whole(tmp_path: Path, monkeypatch: pytest.M
     steps = np.abs(np.diff(joined_sure, axis=0))[270:370, 170:]
     assert steps[(moved[1:] & moved[:-1])[270:370, 170:]].max() < 0.05
     assert (joined_sure[(other == 0).all(axis=0)] == 1).all()
-    # A window knows less than the whole slice, but about as much near the line.
+    # A window as small as here knows less than the whole slice, and says so.
     near = moved[200:440, 80:240] & np.isfinite(flow[0, 200:440, 80:240])
     apart = (joined_sure - sure)[200:440, 80:240][near]
-    assert abs(apart.mean()) < 0.15
+    assert -0.45 < apart.mean() < 0.1
     far = np.abs(other[1][:, 400:])
     assert far[np.isfinite(far)].max() > 0.2, "tissue beyond the pieces with the line moves too"

@@ -1,1 +1,5 @@
-"""Comparing slices: features, windows, shifts, smooth drift between them."""
+"""How two slices lie against each other: as wholes, and from place to place."""
+
+from sff_napari.alignment.similarity import Similarity, estimate_similarity, misalignment
+
+__all__ = ["Similarity", "estimate_similarity", "misalignment"]

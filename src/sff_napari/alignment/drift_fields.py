@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sff_napari.alignment.features import Features, shift_scores
+from sff_napari.alignment.features import Features
+from sff_napari.alignment.window_scores import (
+    STRIDE,
+    WINDOW,
+    blurred,
+    shift_scores,
+    smoothed_scores,
+)
 from sff_napari.folds.curve import grid_points
 from sff_napari.warp import sample
 
-_WINDOW = 64
-_STRIDE = 32
 _CLOSE = 8.0
 """Shift, px, within which two slices count as lying on each other."""
 LARGEST_SHIFT = 64.0
@@ -136,7 +140,7 @@ def drift_field(here: Features, there: Features, reach: float = 16.0) -> DriftFi
     shifts = window_shifts(here, [there], reach)
     if shifts is None:
         return DriftField.still(here.values.device)
-    return DriftField(_blur3(shifts.values), shifts.first, shifts.step)
+    return DriftField(blurred(shifts.values), shifts.first, shifts.step)
 
 
 @dataclass(frozen=True)
@@ -172,27 +176,27 @@ def window_shifts(here: Features, others: Sequence[Features], reach: float) -> W
         Largest shift in each direction, px.
     """
     pool = here.pool
-    window, stride = max(_WINDOW // pool, 2), max(_STRIDE // pool, 1)
+    window, stride = max(WINDOW // pool, 2), max(STRIDE // pool, 1)
     if min(here.values.shape) < 2 * window:
         return None
     steps = max(1, round(reach / pool))
     compared = [shift_scores(here.values, here.known, one, steps, window, stride) for one in others]
     weight = compared[0][1]
-    scores = torch.stack([one for one, _ in compared]).mean(0)
+    smooth = smoothed_scores(torch.stack([one for one, _ in compared]).mean(0), weight)
     side = 2 * steps + 1
-    flat = (scores * weight[..., None, None]).reshape(*weight.shape, side * side).movedim(-1, 0)
-    smooth = _blur3(flat) / _blur3(weight[None]).clamp_min(1e-3)
     # A soft maximum: the mean shift under scores raised to a high power.
     share = torch.softmax(40 * smooth, dim=0)
-    offsets = torch.arange(-steps, steps + 1, device=flat.device, dtype=flat.dtype) * pool
+    offsets = torch.arange(-steps, steps + 1, device=smooth.device, dtype=smooth.dtype) * pool
     dy = (share * offsets.repeat_interleave(side)[:, None, None]).sum(0)
     dx = (share * offsets.repeat(side)[:, None, None]).sum(0)
     first = (window - 1) / 2 * pool + (pool - 1) / 2
     return WindowShifts(torch.stack([dy, dx]), weight, first, float(stride * pool))
 
 
-def _blur3(planes: Tensor) -> Tensor:
-    """Return planes (N, rows, columns) blurred over three by three."""
-    kernel = planes.new_tensor([1.0, 2.0, 1.0])
-    kernel = (kernel[:, None] * kernel / 16)[None, None]
-    return F.conv2d(F.pad(planes[:, None], (1, 1, 1, 1), mode="replicate"), kernel)[:, 0]
+def met_half_way(pair: Sequence[Features], mutual: DriftField) -> list[Features]:
+    """Return the features of two neighbours, each moved half way towards the other."""
+    moved = []
+    for one, sign in zip(pair, (-0.5, 0.5), strict=True):
+        grid, first = (one.values.shape[0], one.values.shape[1]), (one.pool - 1) / 2
+        moved.append(one.moved(sign * mutual.on_grid(grid, (first, first), float(one.pool))))
+    return moved

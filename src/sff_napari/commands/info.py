@@ -192,7 +192,7 @@ def _text(value: Any, name: str = "") -> str:
         return "-"
     if name.startswith("bytes"):
         return _size(value)
-    if name.startswith("slices"):
+    if name.startswith("slices") and isinstance(value, list):
         shown = [*map(str, value[:_MOST_SHOWN]), *(["..."] if len(value) > _MOST_SHOWN else [])]
         count = f"{len(value)}: " if len(value) > _MOST_SHOWN else ""
         return count + (", ".join(shown) or "none")

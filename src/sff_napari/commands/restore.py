@@ -225,7 +225,7 @@ def _write_tiff(
         stack,
         wanted,
         work.restore,
-        manifest=work.manifest(),
+        manifest={**work.manifest(), **_earlier(stack)},
         overwrite=overwrite,
         progress=progress,
     )
@@ -235,6 +235,24 @@ def _write_tiff(
         "json": {"out": str(written), **work.manifest(), "slices": work.records},
         "text": f"{_count(len(wanted))} restored in {work.seconds:.1f} s; see {written}.",
     }
+
+
+def _earlier(stack: Stack) -> dict[str, Any]:
+    """Return the records of earlier passes that lie beside a TIFF, the first one first."""
+    import json
+
+    from sff_napari.stacks import tiff
+    from sff_napari.stacks.writing import beside
+
+    path = stack.path
+    if path is None or path.suffix.lower() not in tiff.SUFFIXES:
+        return {}
+    try:
+        record = json.loads(beside(path, "restoration.json").read_text(encoding="utf-8"))
+        passes = record.pop("earlier", [])
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+    return {"earlier": [*passes, record]} if isinstance(passes, list) else {}
 
 
 def _told(summary: Summary) -> dict[str, Any]:

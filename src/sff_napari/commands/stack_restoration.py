@@ -18,6 +18,7 @@ from sff_napari.restoration import DEFAULT_COVER, restore
 from sff_napari.sessions import choose_neighbours
 from sff_napari.stacks import RestoredSlice, Stack, stack_identity
 from sff_napari.volumes.plain import as_plain
+from sff_napari.volumes.restoring import unaligned
 
 _LARGEST_TILE = 1024
 
@@ -138,6 +139,10 @@ class StackRestoration:
             )
         except InputError as error:
             raise InputError(f"Slice {z}: {error}") from error
+        for number in (previous, following):
+            if number is not None:
+                told = unaligned(self._stack[number], self._stack[z], number, z)
+                self.notes.extend(f"Slice {z}: {text}" for text in told)
         if neighbours.note:
             self.notes.append(f"Slice {z}: {neighbours.note}")
         seconds = time.perf_counter() - start

@@ -13,14 +13,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sff_napari.alignment.drift_model import SliceDrift
+from sff_napari.alignment.drift_fields import met_half_way
+from sff_napari.alignment.drift_model import DriftPrior, SliceDrift
 from sff_napari.alignment.features import Features
 from sff_napari.arrays import GreyScale
 from sff_napari.errors import InputError
 from sff_napari.folds import Fold
 from sff_napari.networks import weights
+from sff_napari.no_data import find_no_data
 from sff_napari.progress import Reporter
 from sff_napari.restoration.confidence import FlowConfidence, filling_confidence
+from sff_napari.restoration.dark_rims import dark_rims
 from sff_napari.restoration.fusion.inpainting import CERTAINTY_STEP, Learned
 from sff_napari.restoration.fusion.seamless import (
     HALO,
@@ -40,10 +43,15 @@ from sff_napari.restoration.interpolation.weighted import (
 from sff_napari.restoration.methods import Methods
 from sff_napari.restoration.neighbours import neighbour as neighbouring
 from sff_napari.restoration.neighbours.neighbour import Neighbour
+from sff_napari.restoration.neighbours.placement import (
+    brought_together,
+    distance_between,
+    start_offset,
+)
 from sff_napari.restoration.tiling import grown, tiles
 from sff_napari.restoration.unfolding.fitted_fold import LawUnfolding, clearance
 from sff_napari.restoration.unfolding.network import NetworkUnfolding, NoUnfolding
-from sff_napari.restoration.unfolding.several_folds import fit_folds, met_half_way
+from sff_napari.restoration.unfolding.several_folds import fit_folds
 from sff_napari.warp import sample
 
 CONFIDENCE_STEP = CERTAINTY_STEP
@@ -90,6 +98,8 @@ class Cascade:
     origin : (row, column)
         Where `damaged` begins in the whole slice: what is made up for a part of a
         slice is what would be made up for all of it.
+    prior : DriftPrior, optional
+        What is known of the drift of the slice.
     """
 
     def __init__(
@@ -104,8 +114,10 @@ class Cascade:
         reporter: Reporter,
         unfolding: LawUnfolding | None = None,
         origin: tuple[int, int] = (0, 0),
+        prior: DriftPrior | None = None,
     ) -> None:
         self.shape = (damaged.shape[0], damaged.shape[1])
+        self.grey = grey
         self.folds = folds
         self.methods = methods
         self.device = device
@@ -115,11 +127,18 @@ class Cascade:
         reporter(0.0, "Comparing the slices")
         image = torch.from_numpy(grey.to_unit(damaged)).to(device)
         self.finite = torch.isfinite(image)
-        self.all_finite = bool(self.finite.all())
         self.damaged = torch.nan_to_num(image, nan=0.0)
         del image
         distance = self._clearance()
+        empty = find_no_data(damaged)
+        if empty is not None:
+            # What somebody calls a fold is one, also if it looks like a gap between tiles.
+            self.finite &= ~torch.from_numpy(empty).to(device) | (distance <= methods.cover)
+        self.all_finite = bool(self.finite.all())
+        self.rims = dark_rims(self.damaged, distance, self.finite, methods.cover)
         known = (distance > methods.cover) & self.finite
+        if self.rims is not None:
+            known &= ~self.rims
         far = (distance > _FAR) & self.finite
         del distance
         self.neighbours = self._prepare(around, grey, known, far)
@@ -132,16 +151,16 @@ class Cascade:
             self.unfolding = unfolding
             self.interpolator = self._interpolator(unfolding.drift)
         elif methods.unfolding == "law":
+            # The interpolator comes after it: it reads the neighbours where the slice lies.
             self.unfolding = fit_folds(
                 folds,
-                self.shape,
-                self.damaged,
-                known,
+                (self.damaged, known),
                 [(one.image, one.known) for one in self.neighbours],
-                methods.cover,
-                part,
-                self.mutual,
-                neighbouring.usual_jitter(self.neighbours),
+                cover=methods.cover,
+                mutual=self.mutual,
+                offset=start_offset(self.neighbours, self.damaged, known, folds),
+                prior=(prior or DriftPrior()).between(distance_between(self.neighbours)),
+                reporter=part,
             )
             self.interpolator = self._interpolator(self.unfolding.drift)
         else:
@@ -181,9 +200,9 @@ class Cascade:
         prepared = []
         for name, array in around.items():
             scale = grey if array.dtype == grey.dtype else GreyScale.of(array)
-            one = neighbouring.load(name, scale.to_unit(array), self.device)
+            one = neighbouring.load(name, scale.to_unit(array), self.device, find_no_data(array))
             prepared.append(neighbouring.with_contrast_of(one, self.damaged, far))
-        return neighbouring.aligned(prepared, self.damaged, known, self.folds)
+        return brought_together(prepared)
 
     def _network(self, kind: Any) -> Any:
         place = self.methods.weights_of(kind)
@@ -250,17 +269,18 @@ class Cascade:
     def _tile(self, rows: slice, columns: slice) -> Tile:
         (outer_rows, outer_columns), inner = grown(rows, columns, self.shape, HALO, 8)
         flow, unfolded, lost = self._unfold(outer_rows, outer_columns)
-        moved = (flow != 0).any(0)
         still = self.damaged[outer_rows, outer_columns]
         reference = self.interpolator.on_tile(outer_rows, outer_columns).clamp(0, 1)
         restored, synthesised = self.fuser.on_tile(
             unfolded, reference, lost, (outer_rows.start, outer_columns.start)
         )
-        changed = (restored != still) & (
-            self.finite[outer_rows, outer_columns] | (synthesised > 0) | moved
-        )
-        unknown = lost | ~(self.finite[outer_rows, outer_columns] | moved)
-        flow = flow.masked_fill(lost, torch.nan)
+        # Where the slice holds no data it stays as it is.
+        finite = self.finite[outer_rows, outer_columns]
+        changed = (restored != still) & finite
+        synthesised = torch.where(finite, synthesised, 0.0)
+        lost = lost & finite
+        unknown = lost | ~finite
+        flow = flow.masked_fill(unknown, torch.nan)
         unfolded = unfolded.masked_fill(unknown, torch.nan)
 
         def cut(tensor: Tensor) -> Any:
@@ -294,6 +314,9 @@ class Cascade:
         if not self.all_finite:
             gaps = (~self.finite)[None, None].to(torch.float32)
             lost = hidden | ((sample(gaps, y[None], x[None], "bilinear")[0, 0] > 0.01) & moved)
+        if self.rims is not None:
+            dark = self.rims[None, None].to(torch.float32)
+            lost = lost | (sample(dark, y[None], x[None], "bilinear")[0, 0] > 0.01)
         return flow, unfolded, lost
 
     def confidence(self) -> Tensor | None:
@@ -311,7 +334,7 @@ class Cascade:
             return None
         step = CONFIDENCE_STEP
         grid = (-(-self.shape[0] // step), -(-self.shape[1] // step))
-        sure = FlowConfidence(self.unfolding.fitted, self.shape).on_grid(
+        sure = FlowConfidence(self.unfolding.fitted).on_grid(
             grid, ((step - 1) / 2, (step - 1) / 2), float(step)
         )
         around = [Features.of(one.image, one.known, 4) for one in self.neighbours]
@@ -359,12 +382,14 @@ def _law_report(one: Any) -> dict[str, Any]:
     law = one.law
     return {
         "uniform": one.uniform,
-        "score": round(float(one.score), 4),
+        "uniform_share": round(one.uniform_share, 3),
+        "misfit": None if one.misfit is None else round(one.misfit, 3),
         "displacement": [round(float(side.mean()), 2) for side in law.gap],
         "decay": [round(float(side.mean()), 5) for side in law.decay],
         "tail": [round(float(side.mean()), 3) for side in law.tail],
         "hidden_width": round(float((law.gap.sum(0) + 2 * law.dark).mean()), 2),
-        "drift": [round(float(v), 2) for v in one.drift.weights[:, 0, 0]],
+        "drift": [round(float(v), 2) for v in one.drift.offset],
+        "drift_level": round(one.drift.level, 3),
         "side_scores": [None if score is None else round(score, 3) for score in one.side_scores],
         "motions": [
             None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sff_napari.alignment.drift_model import SliceDrift
-from sff_napari.alignment.features import Features, side_scores
+from sff_napari.alignment.features import Features
 from sff_napari.arrays import GreyScale, as_slice
 from sff_napari.devices import choose_device
 from sff_napari.errors import FoldError, InputError
@@ -24,6 +24,11 @@ from sff_napari.progress import CancelledCallback, Reporter
 from sff_napari.restoration.fusion.seamless import seam_weight
 from sff_napari.restoration.neighbours import neighbour as neighbouring
 from sff_napari.restoration.neighbours.neighbour import Neighbour
+from sff_napari.restoration.neighbours.placement import (
+    brought_together,
+    moved_by,
+    start_offset,
+)
 from sff_napari.restoration.unfolding.fitted_fold import (
     FittedFold,
     LawUnfolding,
@@ -32,6 +37,7 @@ from sff_napari.restoration.unfolding.fitted_fold import (
 )
 from sff_napari.restoration.unfolding.law_search import fit_side, law_of
 from sff_napari.restoration.unfolding.several_folds import nearest_only
+from sff_napari.restoration.unfolding.side_scores import side_scores
 from sff_napari.warp import sample
 
 SIDE = 208
@@ -116,7 +122,9 @@ class Previewer:
         known = self._known(folds, (0, 0), (image.shape[0], image.shape[1]))
         beside = [neighbouring.with_contrast_of(one, self.damaged, known) for one in beside]
         small = [fold.scaled(1 / self.factor) for fold in folds]
-        self.neighbours: list[Neighbour] = neighbouring.aligned(beside, self.damaged, known, small)
+        self.neighbours: list[Neighbour] = brought_together(beside)
+        offset = start_offset(self.neighbours, self.damaged, known, small)
+        self.neighbours = [moved_by(one, offset.round()) for one in self.neighbours]
         self.features = [self._features(one.image, one.known) for one in self.neighbours]
 
     def fits(self, folds: Sequence[Fold]) -> bool:
@@ -237,9 +245,7 @@ class Previewer:
                 fits = [best, best]
             law = law_of(curve, widths, knots, (fits[0], fits[1])).with_ends(curve, shape)
             drift = SliceDrift.none(shape, self.device)
-            fitted.append(
-                FittedFold(fold, curve, law, (fits[0], fits[1]), drift, False, fits[0].score)
-            )
+            fitted.append(FittedFold(fold, curve, law, (fits[0], fits[1]), drift))
         return LawUnfolding(fitted, _COVER)
 
 

@@ -14,9 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sff_napari.alignment.drift_model import DriftPrior
+from sff_napari.alignment.stack_drift import StackDrift
 from sff_napari.arrays import GreyScale, as_slice, is_constant
 from sff_napari.detection import snap_fold
-from sff_napari.devices import choose_device, describe_device
+from sff_napari.devices import all_threads, choose_device, describe_device, steady_torch
 from sff_napari.errors import FoldError, InputError
 from sff_napari.folds import Fold
 from sff_napari.folds.curve import grid_points
@@ -88,6 +90,7 @@ def restore(
     cover: float = DEFAULT_COVER,
     snap: bool = True,
     tile: int | None = None,
+    drift: StackDrift | None = None,
     progress: ProgressCallback | None = None,
     cancelled: CancelledCallback | None = None,
 ) -> Restoration:
@@ -129,6 +132,9 @@ def restore(
     tile : int, optional
         Side of the tiles, px; smaller needs less memory.  The result does not
         depend on it.
+    drift : StackDrift, optional
+        How strongly the slices of the stack drift, as `measure_drift` found it; what
+        this slice itself shows if not given.
     progress : callable, optional
         Called as ``progress(share, text)`` with the share done in [0, 1].
     cancelled : callable, optional
@@ -149,8 +155,48 @@ def restore(
         If a network was chosen and its weights cannot be used.
     Cancelled
         If `cancelled` returned True.
+
+    See Also
+    --------
+    detect_folds : Finds the fold lines.
+    measure_drift : Measures the drift of a stack once for all its slices.
     """
-    methods = Methods.checked(interpolation, unfolding, fusion, weights, cover, tile)
+    with steady_torch():
+        return _restore_slice(
+            previous,
+            damaged,
+            following,
+            folds,
+            Methods.checked(interpolation, unfolding, fusion, weights, cover, tile),
+            choose_device(device),
+            snap,
+            _checked_drift(drift),
+            Reporter(progress, cancelled),
+        )
+
+
+def _checked_drift(drift: Any) -> DriftPrior | None:
+    if drift is None:
+        return None
+    if not isinstance(drift, StackDrift):
+        raise InputError(
+            f"The drift is given as {type(drift).__name__}: use what sff_napari.measure_drift "
+            "returns."
+        )
+    return drift.prior()
+
+
+def _restore_slice(
+    previous: Any,
+    damaged: Any,
+    following: Any,
+    folds: Fold | Sequence[Fold],
+    methods: Methods,
+    device: torch.device,
+    snap: bool,
+    prior: DriftPrior | None,
+    reporter: Reporter,
+) -> Restoration:
     slice_ = as_slice(damaged, "damaged slice")
     lines = _checked_folds(folds, (slice_.shape[0], slice_.shape[1]))
     if is_constant(slice_):
@@ -164,12 +210,10 @@ def restore(
     }
     if not around:
         raise InputError("Both neighbours are missing: give at least one undamaged slice.")
-    chosen = choose_device(device)
-    reporter = Reporter(progress, cancelled)
     reporter(0.0, "Comparing the slices")
     if snap:
         lines = snapped(slice_, lines)
-    return _with_less_memory(slice_, around, lines, methods, chosen, reporter)
+    return _with_less_memory(slice_, around, lines, methods, device, prior, reporter)
 
 
 def snapped(image: NDArray[Any], folds: Sequence[Fold]) -> list[Fold]:
@@ -220,6 +264,7 @@ def _with_less_memory(
     folds: list[Fold],
     methods: Methods,
     device: torch.device,
+    prior: DriftPrior | None,
     reporter: Reporter,
 ) -> Restoration:
     """Run the cascade; when GPU memory runs out, in smaller tiles, then on the CPU."""
@@ -227,7 +272,18 @@ def _with_less_memory(
     tile = methods.tile or DEFAULT_TILE
     while True:
         try:
-            return _run(damaged, around, folds, methods, device, tile, reporter, notes)
+            cascade = Cascade(
+                damaged,
+                GreyScale.of(damaged),
+                around,
+                folds,
+                methods,
+                device,
+                tile,
+                reporter.part(0, 0.7),
+                prior=prior,
+            )
+            return _run(cascade, damaged, reporter, notes)
         except torch.OutOfMemoryError:
             if device.type == "cpu":
                 raise InputError(
@@ -248,37 +304,30 @@ def _with_less_memory(
 
 
 def _run(
-    damaged: NDArray[Any],
-    around: dict[str, NDArray[Any]],
-    folds: list[Fold],
-    methods: Methods,
-    device: torch.device,
-    tile: int,
-    reporter: Reporter,
-    notes: list[str],
+    cascade: Cascade, damaged: NDArray[Any], reporter: Reporter, notes: list[str]
 ) -> Restoration:
-    grey = GreyScale.of(damaged)
-    cascade = Cascade(damaged, grey, around, folds, methods, device, tile, reporter.part(0, 0.7))
+    grey = cascade.grey
     shape = (damaged.shape[0], damaged.shape[1])
     restored = damaged.copy()
     reference = np.empty_like(damaged)
     unfolded = np.empty(shape, dtype=np.float32)
     flow = np.empty((2, *shape), dtype=np.float32)
     synthesised = np.empty(shape, dtype=np.float32)
-    for share, (rows, columns), part in cascade.tiles():
-        reporter(0.7 + 0.3 * share, "Restoring")
-        reference[rows, columns] = grey.from_unit(part.reference)
-        flow[:, rows, columns] = part.flow
-        unfolded[rows, columns] = part.unfolded * np.float32(grey.high - grey.low) + np.float32(
-            grey.low
-        )
-        synthesised[rows, columns] = part.synthesised
-        # Pixels the folds did not touch keep their very bits.
-        restored[rows, columns][part.changed] = grey.from_unit(part.restored[part.changed])
-    sure = _confidence(cascade.confidence(), flow, synthesised, tile)
+    with all_threads():
+        for share, (rows, columns), part in cascade.tiles():
+            reporter(0.7 + 0.3 * share, "Restoring")
+            reference[rows, columns] = grey.from_unit(part.reference)
+            flow[:, rows, columns] = part.flow
+            unfolded[rows, columns] = part.unfolded * np.float32(grey.high - grey.low) + np.float32(
+                grey.low
+            )
+            synthesised[rows, columns] = part.synthesised
+            # Pixels the folds did not touch keep their very bits.
+            restored[rows, columns][part.changed] = grey.from_unit(part.restored[part.changed])
+    sure = _confidence(cascade.confidence(), flow, synthesised, cascade.tile)
     reporter(1.0, "Done")
     report = cascade.report()
-    report["device"] = describe_device(device)
+    report["device"] = describe_device(cascade.device)
     report["notes"] = notes + cascade.warnings()
     return Restoration(restored, reference, unfolded, flow, synthesised, report, sure)
 

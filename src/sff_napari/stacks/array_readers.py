@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sff_napari.errors import InputError, SffError, StackError
+
 ReadRegion = Callable[[int, slice, slice], NDArray[Any]]
 """``region(z, rows, columns)`` of `Stack`."""
 ReadBlock = Callable[[slice, slice, slice], NDArray[Any]]
@@ -85,3 +87,51 @@ def plain_chunks(chunks: Any) -> tuple[int, ...] | None:
         return None
     # dask lists the sizes of all chunks along each axis, zarr gives one number.
     return tuple(int(c[0]) if isinstance(c, tuple) else int(c) for c in chunks)
+
+
+def part_bounds(part: slice, size: int) -> tuple[int, int]:
+    """Return where a part of an axis of `size` begins and ends, in pixels.
+
+    Raises
+    ------
+    InputError
+        If it has a step or holds no pixel.
+    """
+    first, end, step = part.indices(size)
+    if step != 1:
+        raise InputError(f"A part of a slice is read without a step: {part} has one.")
+    if end <= first:
+        raise InputError(f"There is no pixel in {part} of an axis of {size} pixels.")
+    return first, end
+
+
+def checked(read: Callable[[], NDArray[Any]], name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return what `read` gives; every failure names the slice.
+
+    Parameters
+    ----------
+    read : callable
+        Reads.
+    name : str
+        What errors call it.
+    shape : tuple of int
+        What it must give.
+
+    Raises
+    ------
+    StackError
+        If it cannot be read or has another shape.
+    """
+    try:
+        array = read()
+    except (SffError, MemoryError):
+        raise
+    except Exception as error:  # decoders of damaged files raise whatever they like
+        reason = str(error).strip().splitlines()
+        raise StackError(
+            f"{name} cannot be read: the file is damaged, truncated or no longer there "
+            f"({(reason or [type(error).__name__])[0]})."
+        ) from error
+    if array.shape != shape:
+        raise StackError(f"{name} has shape {array.shape}, but {shape} was expected.")
+    return array

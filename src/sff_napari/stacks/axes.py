@@ -139,7 +139,8 @@ def choose_axes(
             )
         fixed[i] = place
     details = {f"axis {axes[i]}": f"{at} of {shape[i]}" for i, at in fixed.items() if shape[i] > 1}
-    if slices is not None and axes[slices] != "z":
+    # q and i are what TIFF files call pages of which nothing is said.
+    if slices is not None and axes[slices] not in "zqi":
         details["slices on axis"] = axes[slices]
     depth = 1 if slices is None else shape[slices]
     return ChosenAxes(slices, rows, columns, fixed, (depth, shape[rows], shape[columns]), details)

@@ -92,7 +92,7 @@ def open_folder(path: Path, select: Mapping[str, int] | None = None) -> Stack:
         details={
             "first image": files[0].name,
             "last image": files[-1].name,
-            **({"slices missing": gaps} if gaps else {}),
+            **({"missing in the names": gaps} if gaps else {}),
         },
         slice_names=names,
         positions=positions if gaps else None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from sff_napari.errors import StackError
 from sff_napari.stacks.chunk_files import ChunkFiles
+from sff_napari.stacks.inside import folders_with, listed
 from sff_napari.stacks.places import Place, below, shown
 from sff_napari.stacks.stack import Stack, VoxelSize
 from sff_napari.stacks.tensorstores import Box, read_json, stack_of_box
@@ -57,13 +58,34 @@ def open_n5(
             break
         found.append((inside, level))
     if not found:
+        images = _images_in(place) if isinstance(place, Path) else []
+        if len(images) == 1:
+            only = below(place, images[0])
+            about = attributes_of(only) or {}
+            # BigDataViewer says at the time point how large a voxel is.
+            return open_n5(only, {**attributes, **about}, select)
+        names = listed(place, images)
         raise StackError(
-            f"{shown(place)} is an N5 group without levels s0, s1, ...: name the dataset inside it."
+            f"{shown(place)} is an N5 group without levels s0, s1, ...: "
+            + (f"name an image inside it: {names}." if names else "name the dataset inside it.")
         )
     openers = [_opener(place, inside, level, select or {}) for inside, level in found[1:]]
     stack = _stack_of(place, found[0][0], found[0][1], attributes, select or {}, openers)
     stack.details["levels"] = len(found)
     return stack
+
+
+def _images_in(place: Path) -> list[str]:
+    """Return the datasets below a group, and the groups of levels, which count as one."""
+
+    def is_one(folder: Path) -> bool:
+        about = attributes_of(folder)
+        if about is not None and "dimensions" in about:
+            return True
+        levels = attributes_of(folder / "s0")
+        return levels is not None and "dimensions" in levels
+
+    return folders_with(place, is_one)
 
 
 def _opener(

@@ -13,7 +13,7 @@ import numpy as np
 
 from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
-from sff_napari.stacks import images, n5, overlay, precomputed, tiff, zarrs
+from sff_napari.stacks import hdf5, images, mrc, n5, overlay, precomputed, tiff, zarrs
 from sff_napari.stacks.axes import choose_axes
 from sff_napari.stacks.places import Place, checked_address, is_address, shown
 from sff_napari.stacks.stack import Stack
@@ -30,7 +30,8 @@ def open_stack(path: str | os.PathLike[str], select: Mapping[str, int] | None = 
     path : path-like or str
         A TIFF file (one page a slice), a folder of equally sized grey images,
         a zarr array or OME-Zarr group, an N5 dataset or group, a Neuroglancer
-        precomputed volume, a ``.npy`` file, or a single image; or the address
+        precomputed volume, an HDF5 file (``FILE.h5`` or ``FILE.h5/volumes/raw``),
+        an MRC file, a zipped zarr, a ``.npy`` file, or a single image; or the address
         ``http(s)://``, ``s3://`` or ``gs://`` of a zarr, N5 or precomputed volume.
     select : mapping of str to int, optional
         Index on axes other than those of the slices, e.g. ``{"c": 1}`` for the
@@ -61,6 +62,9 @@ def _open(path: str | os.PathLike[str], select: Mapping[str, int] | None) -> Sta
     except OSError as error:
         raise explain(error, place, "read") from error
     if not exists:
+        within = hdf5.split_path(place)
+        if within is not None:
+            return hdf5.open_hdf5(*within, select)
         raise StackError(f"There is nothing at {place}: check the path.")
     if is_folder:
         return _open_folder(place, select)
@@ -102,11 +106,17 @@ def _open_file(place: Path, select: Mapping[str, int] | None) -> Stack:
         return tiff.open_tiff(place, select)
     if suffix in images.SUFFIXES:
         return images.open_image(place, select)
+    if suffix in hdf5.SUFFIXES:
+        return hdf5.open_hdf5(place, "", select)
+    if suffix in mrc.SUFFIXES:
+        return mrc.open_mrc(place, select)
+    if suffix == ".zip":
+        return zarrs.open_zarr(place, select)
     if suffix == ".npy":
         return _open_npy(place, select)
     raise StackError(
         f"{place} is no stack that can be read: use TIFF, zarr, N5, precomputed, "
-        "a folder of images, or .npy."
+        "HDF5, MRC, a folder of images, or .npy."
     )
 
 

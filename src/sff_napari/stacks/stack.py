@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sff_napari.errors import InputError, SffError, StackError
+from sff_napari.errors import StackError
 from sff_napari.no_data import find_no_data
 from sff_napari.stacks.array_readers import (
     ReadBlock,
     ReadRegion,
     block_reader,
+    checked,
+    part_bounds,
     plain_chunks,
     region_reader,
     slice_reader,
@@ -55,7 +57,7 @@ class Stack:
     axes : str
         Axes of the data as stored, e.g. ``"zyx"`` or ``"tczyx"``.
     voxel_size : (z, y, x), optional
-        In nm, when it is known.
+        In nm.
     chunks : tuple of int, optional
         Shape of the pieces it is stored in.
     details : dict, optional
@@ -138,7 +140,7 @@ class Stack:
         self._absent = absent
         self.fill_value = fill_value
         self.kept = dict(kept or {})
-        self.offset: tuple[float, float, float] = offset
+        self.offset = offset
         self.positions = positions
         self._coarser: tuple[Level, ...] | None = None
         self.location = location if location is not None or path is None else str(path)
@@ -251,8 +253,8 @@ class Stack:
             If it cannot be read.
         """
         index = self._index(z)
-        top, bottom = _bounds(rows, self.shape[1])
-        left, right = _bounds(columns, self.shape[2])
+        top, bottom = part_bounds(rows, self.shape[1])
+        left, right = part_bounds(columns, self.shape[2])
         part = (slice(top, bottom), slice(left, right))
         region = self._region
         if region is None:
@@ -289,8 +291,8 @@ class Stack:
         if block is None or first == last:
             return np.stack([self.read(z, rows, columns) for z in range(first, last + 1)])
         start, end = self._index(first), self._index(last)
-        top, bottom = _bounds(rows, self.shape[1])
-        left, right = _bounds(columns, self.shape[2])
+        top, bottom = part_bounds(rows, self.shape[1])
+        left, right = part_bounds(columns, self.shape[2])
         part = (slice(start, end + 1), slice(top, bottom), slice(left, right))
         return self._checked(
             lambda: np.array(block(*part), dtype=self.dtype),
@@ -326,8 +328,7 @@ class Stack:
         """
         mask = find_no_data(self[z] if image is None else image, self.fill_value)
         for rows, columns in self.absent_parts(z):
-            if mask is None:
-                mask = np.zeros(self.shape[1:], np.bool_)
+            mask = np.zeros(self.shape[1:], np.bool_) if mask is None else mask
             mask[rows, columns] = True
         return mask
 
@@ -340,23 +341,7 @@ class Stack:
     def _checked(
         self, read: Callable[[], NDArray[Any]], index: int, shape: tuple[int, ...]
     ) -> NDArray[Any]:
-        """Return what `read` gives; every failure names the slice."""
-        try:
-            array = read()
-        except (SffError, MemoryError):
-            raise
-        except Exception as error:  # decoders of damaged files raise whatever they like
-            reason = str(error).strip().splitlines()
-            raise StackError(
-                f"Slice {index} of {self._called} cannot be read: the file is damaged, "
-                f"truncated or no longer there ({(reason or [type(error).__name__])[0]})."
-            ) from error
-        if array.shape != shape:
-            raise StackError(
-                f"Slice {index} of {self._called} has shape {array.shape}, "
-                f"but {shape} was expected."
-            )
-        return array
+        return checked(read, f"Slice {index} of {self._called}", shape)
 
     def __repr__(self) -> str:
         return f"<Stack {self.name}: {self.kind}, {self.shape}, {self.dtype}>"
@@ -413,13 +398,3 @@ class Stack:
             If the text cannot be read or names a slice that does not exist.
         """
         return parse_slices(text, len(self))
-
-
-def _bounds(part: slice, size: int) -> tuple[int, int]:
-    """Return where a part of an axis of `size` begins and ends, in pixels."""
-    first, end, step = part.indices(size)
-    if step != 1:
-        raise InputError(f"A part of a slice is read without a step: {part} has one.")
-    if end <= first:
-        raise InputError(f"There is no pixel in {part} of an axis of {size} pixels.")
-    return first, end

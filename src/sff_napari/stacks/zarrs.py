@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.storage import FsspecStore
+from zarr.storage import FsspecStore, ZipStore
 
 from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
@@ -17,6 +18,7 @@ from sff_napari.stacks import multiscale
 from sff_napari.stacks.axes import choose_axes
 from sff_napari.stacks.chunk_files import ChunkFiles
 from sff_napari.stacks.codecs import check_codecs, storage_facts
+from sff_napari.stacks.inside import images_in, listed
 from sff_napari.stacks.layers import FilesStore
 from sff_napari.stacks.places import Place, below, explain_remote, name_of, shown, store_options
 from sff_napari.stacks.pyramids import coarser_levels
@@ -67,6 +69,7 @@ def open_zarr(
         return open_zarr(below(place, "0"), select)
     try:
         arrays = sorted(name for name, _ in node.arrays())
+        inside = listed(place, images_in(node))
     except Exception as error:  # web servers cannot list a folder
         raise StackError(
             f"{shown(place)} is a zarr group whose arrays cannot be listed: name one of them."
@@ -74,12 +77,13 @@ def open_zarr(
     if len(arrays) == 1:
         return open_zarr(below(place, arrays[0]), select)
     if not arrays:
+        if inside:
+            raise StackError(f"{shown(place)} is a zarr group: name an image inside it: {inside}.")
         raise StackError(
             f"{shown(place)} is a zarr group without an image: name the array inside it."
         )
     raise StackError(
-        f"{shown(place)} is a zarr group of {len(arrays)} arrays: "
-        f"name one of them, e.g. {shown(below(place, arrays[0]))}."
+        f"{shown(place)} is a zarr group of {len(arrays)} arrays: name one of them: {inside}."
     )
 
 
@@ -93,15 +97,31 @@ def open_node(place: Place) -> zarr.Array | zarr.Group:
     """
     try:
         if isinstance(place, Path):
+            if place.is_file():
+                return _open_zip(place)
             return zarr.open(FilesStore(place), mode="r")
         store = FsspecStore.from_url(place, storage_options=store_options(place), read_only=True)
         return zarr.open(store, mode="r")
+    except StackError:
+        raise
     except Exception as error:  # damaged metadata makes the parser raise anything
         if isinstance(error, OSError) and isinstance(place, Path):
             raise explain(error, place, "read") from error
         if isinstance(error, OSError | ImportError) or not isinstance(place, Path):
             raise explain_remote(error, str(place)) from error
         raise StackError(f"{place} is a damaged zarr: its metadata cannot be read.") from error
+
+
+def _open_zip(place: Path) -> zarr.Array | zarr.Group:
+    """Return what a zip file holds, at its top or in the folder that it was made of."""
+    with zipfile.ZipFile(place) as file:
+        names = file.namelist()
+    homes = sorted(
+        {name.rpartition("/")[0] for name in names if name.rpartition("/")[2] in _MARKERS}, key=len
+    )
+    if not homes:
+        raise StackError(f"{place} holds no zarr: unpack it and name what is inside.")
+    return zarr.open(ZipStore(place, mode="r"), path=homes[0] or None, mode="r")
 
 
 def find_node(address: str) -> zarr.Array | zarr.Group | None:
@@ -218,6 +238,10 @@ def fill_value_of(array: zarr.Array) -> float | None:
     return value if np.isfinite(value) and value != 0 else None
 
 
+def _zipped(place: Place) -> str:
+    return "zipped " if isinstance(place, Path) and place.is_file() else ""
+
+
 def _files_of(array: zarr.Array) -> ChunkFiles | None:
     """Return the files of the chunks of an array on this machine."""
     store = array.store
@@ -247,7 +271,8 @@ def _stack_of(
     chosen = choose_axes(axes, array.shape, select, shown(place))
     about: dict[str, Any] = {
         "name": name_of(place),
-        "kind": f"{kind} (format {array.metadata.zarr_format})",
+        # What is zipped cannot be copied chunk by chunk: it counts as a stack of another kind.
+        "kind": f"{_zipped(place)}{kind} (format {array.metadata.zarr_format})",
         "path": place if isinstance(place, Path) else None,
         "location": str(place),
         "axes": axes,

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sff_napari.alignment.drift_fields import met_half_way
 from sff_napari.alignment.features import Features
 from sff_napari.folds import Curve, Fold
 from sff_napari.folds.curve import grid_points
@@ -30,22 +31,19 @@ from sff_napari.restoration.confidence import (
 )
 from sff_napari.restoration.tiling import tiles
 from sff_napari.restoration.unfolding.fitted_fold import FittedFold, LawUnfolding
-from sff_napari.restoration.unfolding.several_folds import met_half_way
 from sff_napari.warp import sample
 
-BEYOND = (1.0, 16.0, 48.0, 128.0, 320.0, 800.0, 2000.0)
+BEYOND = (1.0, 16.0, 32.0, 48.0, 80.0, 128.0, 200.0, 320.0, 500.0, 800.0, 2000.0)
 """Distances from what is hidden, px, at which a window tells how far displacement may be off."""
 
 
-def told(one: FittedFold, shape: tuple[int, int], count: int) -> dict[str, Any]:
+def told(one: FittedFold, count: int) -> dict[str, Any]:
     """Return how far the displacement of a fold may be off, at places along its line.
 
     Parameters
     ----------
     one : FittedFold
         The fold.
-    shape : (height, width)
-        Of the window that its law was found in, px.
     count : int
         Number of places, from the first end of the line to the last.
 
@@ -59,7 +57,7 @@ def told(one: FittedFold, shape: tuple[int, int], count: int) -> dict[str, Any]:
     law = one.law
     along = torch.linspace(0, one.curve.length, count, device=device)
     beyond = torch.tensor(BEYOND, device=device)
-    known = FlowConfidence([one], shape)
+    known = FlowConfidence([one])
     # A law only knows how far along its line and how far from it a place lies, so it is
     # asked on a straight line of the same length, where every place has one projection.
     straight = Curve.of(Fold([(0, 0), (0, one.curve.length)], 1.0), device)

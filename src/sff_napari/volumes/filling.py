@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from sff_napari.alignment.drift_fields import DriftField
+from sff_napari.alignment.drift_fields import DriftField, met_half_way
 from sff_napari.alignment.features import Features
 from sff_napari.arrays import GreyScale, as_slice
 from sff_napari.devices import choose_device
@@ -20,7 +20,6 @@ from sff_napari.restoration.confidence import filling_confidence
 from sff_napari.restoration.interpolation.weighted import Weighted, mutual_drift
 from sff_napari.restoration.neighbours import neighbour as neighbouring
 from sff_napari.restoration.neighbours.neighbour import Neighbour
-from sff_napari.restoration.unfolding.several_folds import met_half_way
 from sff_napari.volumes.files import Folder
 from sff_napari.volumes.job import Job
 from sff_napari.volumes.patches import Patch

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sff_napari.alignment.drift_model import SliceDrift
 from sff_napari.folds import Curve, Fold, FoldLaw
+from sff_napari.restoration.unfolding.chain import compose_folds
 from sff_napari.restoration.unfolding.fitted_fold import NEGLIGIBLE, FittedFold, LawUnfolding
-from sff_napari.restoration.unfolding.several_folds import chained as chained
 from sff_napari.volumes.pieces import Piece
 
 _JOIN = 256.0
@@ -174,17 +174,17 @@ class _PartOfDrift(SliceDrift):
 
     Parameters
     ----------
-    offset : (y, x)
+    begin : (y, x)
         Where the part begins in the window, px.
     """
 
-    offset: tuple[float, float] = (0.0, 0.0)
+    begin: tuple[float, float] = (0.0, 0.0)
 
     def on_grid(
         self, shape: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0), step: float = 1.0
     ) -> Tensor:
         """Return the field (2, height, width), in px, on a grid of the part."""
-        moved = (origin[0] + self.offset[0], origin[1] + self.offset[1])
+        moved = (origin[0] + self.begin[0], origin[1] + self.begin[1])
         return super().on_grid(shape, moved, step)
 
 
@@ -228,12 +228,12 @@ def unfolding_in(
             ),
             torch.tensor(drift["weights"], dtype=torch.float32, device=device),
             drift["finest"],
-            offset=(
+            begin=(
                 float(piece.read_rows[0] - window.read_rows[0]),
                 float(piece.read_columns[0] - window.read_columns[0]),
             ),
         )
-    return chained([_fitted(line, piece, still, device) for line in lines], cover)
+    return compose_folds([_fitted(line, piece, still, device) for line in lines], cover)
 
 
 def _fitted(
@@ -266,7 +266,7 @@ def _fitted(
                 for table, empty in ((dark, True), (gap, True), (decay, False), (tail, False))
             )
     law = FoldLaw(knots, dark[0], gap, decay, tail)
-    return FittedFold(fold, curve, law, cast(Any, None), drift, False, 0.0)
+    return FittedFold(fold, curve, law, cast(Any, None), drift)
 
 
 def _near_part(line: Mapping[str, Any], piece: Piece) -> slice:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sff_napari.alignment import estimate_similarity, misalignment
 from sff_napari.arrays import GreyScale, as_slice, is_constant
 from sff_napari.devices import choose_device
 from sff_napari.errors import InputError
@@ -33,6 +34,9 @@ from sff_napari.volumes.plain import as_plain
 from sff_napari.volumes.stopping import stopping
 
 _LEAST_GAP = 1e-3
+"""Share of a part that must be without data to be told."""
+_LOOKED_AT = 256
+"""Longer side, px, at which it is looked whether neighbours are aligned."""
 INNER = 1024
 """Side of the tiles within a piece, px: larger ones need more memory and gain nothing."""
 
@@ -95,6 +99,7 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     notes += _gaps(task["z"], damaged)
     for name, image in around.items():
         notes += _gaps(task[name], image)
+        notes += unaligned(image, damaged, task[name], task["z"])
     record: dict[str, Any]
     if is_constant(damaged) and not piece.alone:
         patch, record = _nothing(piece, damaged), {"empty": True}
@@ -144,6 +149,24 @@ def _gaps(z: int, image: NDArray[Any]) -> list[str]:
     mask = find_no_data(image)
     share = 0.0 if mask is None else float(mask.mean())
     return [f"{share:.1%} of slice {z} holds no data here."] if share >= _LEAST_GAP else []
+
+
+def unaligned(image: NDArray[Any], damaged: NDArray[Any], z: int, of: int) -> list[str]:
+    """Return a sentence if a neighbour is not aligned to the slice that it is to mend.
+
+    Parameters
+    ----------
+    image, damaged : ndarray, (Y, X)
+        The same part of the neighbour and of the slice.
+    z, of : int
+        Their numbers.
+    """
+    try:
+        found = estimate_similarity(image, damaged, side=_LOOKED_AT)
+    except InputError:
+        return []
+    told = misalignment(found, f"Slice {z}", f"slice {of}")
+    return [told] if told else []
 
 
 def _clean_pairs(

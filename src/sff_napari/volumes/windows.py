@@ -111,7 +111,7 @@ def _fit(
     assert isinstance(unfolding, LawUnfolding)
     drift = unfolding.drift
     lines = [
-        {"number": number, **_samples(one, piece), **told(one, cascade.shape, _count(one))}
+        {"number": number, **_samples(one, piece), **told(one, _count(one))}
         for number, one in zip(task["numbers"], unfolding.fitted, strict=True)
     ]
     return {
@@ -163,5 +163,5 @@ def _samples(one: FittedFold, piece: Piece) -> dict[str, Any]:
         "decay": [interpolate(law.knots, side, along).tolist() for side in law.decay],
         "tail": law.tail.tolist(),
         "uniform": bool(one.uniform),
-        "score": round(float(one.score), 4),
+        "score": round(float(one.told), 4),
     }

@@ -8,7 +8,6 @@ by every one of some laws, and compared with the neighbours at all shifts.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,8 +40,7 @@ class ShiftScores:
     Parameters
     ----------
     values : Tensor, (K, K)
-        Mean correlation if the first neighbour is read at a shift of (dy, dx); the
-        second is read there plus its displacement from the first.
+        Mean correlation if the neighbours are read at a shift of (dy, dx).
     alike : Tensor, (K, K)
         The same if both sides follow the same law.
     reach : int
@@ -68,18 +66,10 @@ class ShiftScores:
             spans.append(slice(max(first, 0), last + 1))
         return float(self.values[spans[0], spans[1]].max())
 
-    def best(self, back: tuple[float, float] = (0.0, 0.0)) -> tuple[tuple[float, float], float]:
-        """Return the likeliest shift (dy, dx), px, and its score.
-
-        Parameters
-        ----------
-        back : (dy, dx)
-            The shift at which the slice lies where the second neighbour does, px; at
-            none it lies where the first one does.  Slices that jitter lie about half
-            way between.
-        """
+    def best(self) -> tuple[tuple[float, float], float]:
+        """Return the likeliest shift (dy, dx), px, and its score."""
         place = (torch.arange(self.values.shape[0]) - self.reach).to(self.values) * self.pool
-        far = torch.hypot(place[:, None] - back[0] / 2, place - back[1] / 2)
+        far = torch.hypot(place[:, None], place)
         likely = self.values + _EVEN * self.alike - _COST * far
         row, column = divmod(int(likely.argmax()), len(place))
         shift = (
@@ -89,35 +79,31 @@ class ShiftScores:
         return shift, float(self.values[row, column])
 
 
-def shift_of_slice(
-    here: Features, there: Sequence[Features], fold: Fold, between: Tensor | None
-) -> ShiftScores:
+def shift_of_slice(damaged: Features, neighbours: Sequence[Features], fold: Fold) -> ShiftScores:
     """Compare a folded slice with its neighbours at all shifts of the whole.
 
     Parameters
     ----------
-    here : Features
+    damaged : Features
         The damaged slice.
-    there : sequence of Features
-        One or two neighbours on the same grid.
+    neighbours : sequence of Features
+        One or two neighbours on the same grid, brought together.
     fold : Fold
         The line that divides the slice.
-    between : Tensor, (2,), optional
-        With two neighbours: the first at x shows what the second shows at x + between,
-        (dy, dx) in px.
     """
-    pool, shape = here.pool, (here.values.shape[0], here.values.shape[1])
+    pool, shape = damaged.pool, (damaged.values.shape[0], damaged.values.shape[1])
     reach = int(_FARTHEST / pool)
     size = (shape[0] + 2 * reach, shape[1] + 2 * reach)
-    spectrum = _spectrum(there, between, size, pool)
+    values = torch.stack([one.values * one.known for one in neighbours]).sum(0)
+    spectrum = torch.fft.rfft2(values, s=size)
     first = (pool - 1) / 2
-    at = Curve.of(fold, here.values.device).on_grid(shape, (first, first), float(pool))
-    rows = torch.arange(-reach, reach + 1, device=here.values.device)
-    area = shape[0] * shape[1] * len(there)
+    at = Curve.of(fold, damaged.values.device).on_grid(shape, (first, first), float(pool))
+    rows = torch.arange(-reach, reach + 1, device=damaged.values.device)
+    area = shape[0] * shape[1] * len(neighbours)
     sides = []
     for side in (at.distance > 0, at.distance <= 0):
         found = []
-        for image in _unfolded(here, at, side, fold.half_width):
+        for image in _unfolded(damaged, at, side, fold.half_width):
             product = torch.fft.rfft2(image, s=size).conj() * spectrum
             found.append(torch.fft.irfft2(product, s=size)[rows % size[0]][:, rows % size[1]])
         sides.append(torch.stack(found) / area)
@@ -125,29 +111,16 @@ def shift_of_slice(
     return ShiftScores(free, (sides[0] + sides[1]).amax(0), reach, pool)
 
 
-def _spectrum(
-    there: Sequence[Features], between: Tensor | None, size: tuple[int, int], pool: int
-) -> Tensor:
-    """Return the sum of the neighbours' spectra, the second moved onto the first."""
-    first, *others = (torch.fft.rfft2(one.values * one.known, s=size) for one in there)
-    for other in others:
-        dy, dx = (0, 0) if between is None else (round(float(v) / pool) for v in between)
-        y = torch.fft.fftfreq(size[0], device=other.device)[:, None]
-        x = torch.fft.rfftfreq(size[1], device=other.device)
-        first = first + other * torch.exp(2j * math.pi * (y * dy + x * dx))
-    return first
-
-
 def _unfolded(
-    here: Features, at: LineCoordinates, side: Tensor, half_width: float
+    damaged: Features, at: LineCoordinates, side: Tensor, half_width: float
 ) -> Iterator[Tensor]:
     """Yield the features (Y, X) of one side, unfolded by each law; zero where nothing is known."""
-    shape = here.values.shape
+    shape = damaged.values.shape
     y = torch.arange(shape[0], device=side.device, dtype=torch.float32)[:, None]
     x = torch.arange(shape[1], device=side.device, dtype=torch.float32)
-    values = (here.values * here.known)[None, None]
+    values = (damaged.values * damaged.known)[None, None]
     away = at.distance.abs() - half_width
-    towards = torch.where(at.distance > 0, -1.0, 1.0) * at.normal / here.pool
+    towards = torch.where(at.distance > 0, -1.0, 1.0) * at.normal / damaged.pool
     for gap in _GAPS:
         for decay in _DECAYS if gap else _DECAYS[:1]:
             beyond = (away - gap).clamp_min(0) / (1 - decay)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sff_napari.alignment.drift_model import SliceDrift
+from sff_napari.alignment.features import Features
 from sff_napari.folds import (
     Curve,
     Fold,
@@ -22,12 +24,15 @@ from sff_napari.folds.curve import grid_points
 from sff_napari.folds.law import interpolate
 from sff_napari.restoration.unfolding.law_search import SideFit
 from sff_napari.restoration.unfolding.side_motion import Motions
+from sff_napari.warp import warp
 
 LEAST_SIDE_SCORE = 0.1
 """Correlation below which a side was not found in the neighbours: chance alone gives half as much,
 and simulated folds, on any stack, give 0.14 and more."""
 LEAST_SIDE_SHARE = 0.3
 """The same as a share of the other side's; simulated folds give 0.5 and more."""
+_CLEARANCE_STEP = 4
+"""Pixels between places at which the distance from a bent line is worked out; linear between."""
 NEGLIGIBLE = 0.02
 """Displacement, in px, below which the slice counts as untouched."""
 
@@ -48,22 +53,21 @@ class FittedFold:
         The coefficients that `law` was made of.
     drift : SliceDrift
         Where the slice lies against its neighbours.
-    uniform : bool
-        Whether the paper's simple law was found to be enough.
-    score : float
-        Summed correlation of windows with the neighbours after unfolding, less what the
-        drift costs; 0 if unknown.
+    told : float
+        How much of it was seen: the summed precision of the windows' shifts, px^-2.
     motions : (SideMotion or None, SideMotion or None)
         How the sides of negative and positive distance lie as a whole, beyond what the
         law did: the law holds before a side is brought back.
     side_scores : (float or None, float or None)
         Correlation of each side with the neighbours, at the best law of the search; None
         where there is too little tissue to tell.
+    uniform_share : float
+        How likely the paper's simple law is enough, in [0, 1].
     misfit : float, optional
         Mean square of what the fit leaves of the shifts of windows, in units of its expected
         variance; None if unknown.
-    lead : float, optional
-        Logarithm of the odds of a flexible law against the simple one; None if unknown.
+    covariance : Tensor, (P, P) float64, optional
+        Of the law's parameters, in the order of `LawParameters`; None if unknown.
     """
 
     fold: Fold
@@ -71,12 +75,17 @@ class FittedFold:
     law: FoldLaw
     fits: tuple[SideFit, SideFit]
     drift: SliceDrift
-    uniform: bool
-    score: float
+    told: float = 0.0
     motions: Motions = (None, None)
     side_scores: tuple[float | None, float | None] = (None, None)
+    uniform_share: float = 0.0
     misfit: float | None = None
-    lead: float | None = None
+    covariance: Tensor | None = None
+
+    @property
+    def uniform(self) -> bool:
+        """Whether the paper's simple law is likelier than a flexible one."""
+        return self.uniform_share > 0.5
 
     def undone(self, points: Tensor, place: LineCoordinates) -> tuple[Tensor, Tensor]:
         """Return where the tissue at points is seen in the slice, and what is not seen at all.
@@ -209,12 +218,26 @@ def clearance(
         In px; zero and below on the line.
     """
     curve = Curve.of(fold, device)
-    here = curve.on_grid(shape, origin, step)
+    coarse = 1 if curve.is_straight else _CLEARANCE_STEP
+    size = tuple(-(-side // coarse) + (coarse > 1) for side in shape)
+    place = curve.on_grid((size[0], size[1]), origin, step * coarse)
     along = torch.tensor(curve.vertices_along, dtype=curve.dtype, device=curve.device)
     widths = along.new_tensor(fold.half_widths or [fold.half_width] * len(along))
-    beside = here.distance.abs() - interpolate(along, widths, here.along)
-    beyond = torch.maximum(-here.along, here.along - curve.length)
-    return torch.maximum(beside, beyond)
+    half_width = interpolate(along, widths, place.along)
+    beyond = torch.maximum(-place.along, place.along - curve.length)
+    distance, half_width, beyond = _finer(
+        torch.stack([place.distance, half_width, beyond]), coarse, shape
+    )
+    return torch.maximum(distance.abs() - half_width, beyond)
+
+
+def _finer(planes: Tensor, factor: int, shape: tuple[int, int]) -> Tensor:
+    """Return smooth planes (N, ...) on a grid `factor` times finer, from the same first place."""
+    if factor == 1:
+        return planes
+    size = [(side - 1) * factor + 1 for side in planes.shape[1:]]
+    fine = F.interpolate(planes[None], size=size, mode="bilinear", align_corners=True)[0]
+    return fine[:, : shape[0], : shape[1]]
 
 
 def covered(
@@ -227,6 +250,20 @@ def covered(
 ) -> Tensor:
     """Return which pixels of a grid lie on the dark line, widened by `cover` px, (Y, X) bool."""
     return clearance(fold, shape, device, origin, step) <= cover
+
+
+def unfolded_features(curve: Curve, law: FoldLaw, damaged: Features) -> Features:
+    """Return the features of the damaged slice after unfolding."""
+    pool = damaged.pool
+    shape = (damaged.values.shape[0], damaged.values.shape[1])
+    place = curve.on_grid(shape, ((pool - 1) / 2, (pool - 1) / 2), float(pool))
+    hidden = law.is_hidden(place.along, place.distance)
+    flow = torch.where(hidden, 0.0, unfold_displacement(law, place)) / pool
+    both = warp(damaged.stacked(), flow[None], "bilinear", "zeros")[0]
+    known = ((both[1] > 0.9) & ~hidden).to(both.dtype)
+    # Windows next to the hidden band would compare tissue dragged by its edge.
+    clear = -F.max_pool2d(-known[None, None], 3, stride=1, padding=1)[0, 0]
+    return Features(both[0] * clear, clear, pool)
 
 
 class LawUnfolding:
@@ -277,5 +314,5 @@ class LawUnfolding:
 
     @property
     def drift(self) -> SliceDrift:
-        """Where the slice lies against its neighbours, by the fold that was fitted best."""
-        return max(self.fitted, key=lambda one: one.score).drift
+        """Where the slice lies against its neighbours, by the fold of which most was seen."""
+        return max(self.fitted, key=lambda one: one.told).drift

@@ -1,4 +1,4 @@
-"""The last step of a fit: its derivatives, and the choice between two kinds of law."""
+"""The posterior of a law: derivatives, what is usual, and sides that are equal or not."""
 
 from __future__ import annotations
 
@@ -27,17 +27,16 @@ def test_slopes_are_what_small_changes_do(
 ) -> None:
     end = gap / (decay * (1 - tail))
     assume(abs(beyond - end) > 1e-2 * end)  # The law has a corner there.
-    start = torch.tensor([gap, np.log(decay), tail], dtype=torch.float64)
+    start = torch.tensor([gap, decay, tail], dtype=torch.float64)
     place = torch.tensor(beyond, dtype=torch.float64)
-    slopes = fall_slopes(start[0], torch.exp(start[1]), start[2], place)
+    slopes = fall_slopes(start[0], start[1], start[2], place)
     for index, slope in enumerate(slopes):
         step = torch.zeros(3, dtype=torch.float64)
-        step[index] = 1e-6
+        step[index] = size = (1e-6, 1e-8, 1e-6)[index]
         above, below = (
-            fall(moved[0], torch.exp(moved[1]), moved[2], place)
-            for moved in (start + step, start - step)
+            fall(moved[0], moved[1], moved[2], place) for moved in (start + step, start - step)
         )
-        assert float(slope) == pytest.approx(float(above - below) / 2e-6, rel=1e-3, abs=1e-3)
+        assert float(slope) == pytest.approx(float(above - below) / (2 * size), rel=1e-3, abs=1e-2)
 
 
 @pytest.fixture(scope="module")
