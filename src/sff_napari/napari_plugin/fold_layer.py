@@ -1,8 +1,7 @@
 """The Shapes layer `folds` and the fold records behind it, kept in step.
 
 Each line is a path that lives on its slice; its width on screen is the fold's
-width.  The records are the truth.  What a person does to the shapes with
-napari's tools is read back after each finished change.
+width.  The records are the truth; what a person does with napari's tools is read back.
 """
 
 from __future__ import annotations
