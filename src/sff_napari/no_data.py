@@ -31,6 +31,8 @@ _MOST_BESIDE = 0.4
 """Share of the row beside a gap that may have the gap's value: folds that cross it."""
 _MOST_JUNCTIONS = 6
 """How many gaps may end at another, one after the other."""
+_WORTH_IT = 1e-4
+"""Share of the slice that must be found for another look."""
 _SHARE = 0.9
 """A constant region is no data as a whole if this share of it has the shape of no data."""
 
@@ -69,12 +71,18 @@ def find_no_data(image: NDArray[Any], fill_value: float | None = None) -> NDArra
     if known.min() == known.max():
         return np.ones(array.shape, np.bool_)
     values = _constant_values(array, mask, fill_value)
-    before = -1
-    while values and int(mask.sum()) != before:
-        # A second time for gaps that end at others or at missing tiles, which are known by then.
+    left = {value: array == value for value in values}
+    for _ in range(_MOST_JUNCTIONS):
+        # Again for gaps that end at others or at missing tiles, which are known by then.  A value
+        # that forms nothing large is a grey value like others, and a few pixels are no reason.
         before = int(mask.sum())
-        for value in values:
-            _mark_constant(array == value, mask)
+        for value in list(left):
+            own = int(mask.sum())
+            _mark_constant(left[value], mask)
+            if int(mask.sum()) - own < _WORTH_IT * array.size and left[value].sum() > mask.sum():
+                del left[value]
+        if int(mask.sum()) - before < _WORTH_IT * array.size:
+            break
     return mask if mask.any() else None
 
 
@@ -196,14 +204,16 @@ def _constant_values(
             if counts[number] >= _LEAST_TILE**2 / 2:
                 found[values[number]] = int(counts[number])
     for lines, gone in ((array, mask), (array.T, mask.T)):
-        whole = ((lines == lines[:, :1]) | gone).all(axis=1) & ~gone.all(axis=1)
+        # A few pixels left of a row between places without data are no gap of their own.
+        enough = lines.shape[1] - gone.sum(axis=1) >= min(_LEAST_GAP, lines.shape[1])
+        whole = ((lines == lines[:, :1]) | gone).all(axis=1) & enough
         for value in lines[whole, 0][:64]:
             if np.isfinite(value):
                 found.setdefault(value, 0)
         if gone.any():
             # A row whose first pixel lies in a gap already known.
             middle = lines[:, lines.shape[1] // 2, None]
-            whole = ((lines == middle) | gone).all(axis=1) & ~gone.all(axis=1)
+            whole = ((lines == middle) | gone).all(axis=1) & enough
             for value in middle[whole, 0][:64]:
                 if np.isfinite(value):
                     found.setdefault(value, 0)
@@ -242,6 +252,12 @@ def _mark_constant(same: NDArray[np.bool_], mask: NDArray[np.bool_]) -> None:
 
 def _opened(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the part of a region that disks of `_RADIUS` within it cover."""
+    # Every such disk holds a whole block of this side: most regions are told apart at once.
+    side = _RADIUS // 2
+    height, width = (length // side * side for length in region.shape)
+    blocks = region[:height, :width].reshape(height // side, side, width // side, side)
+    if not blocks.all(axis=(1, 3)).any():
+        return np.zeros(region.shape, np.bool_)
     inside = cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     centres = inside > _RADIUS
     if not centres.any():
@@ -266,15 +282,19 @@ def _gaps(same: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]
 
 def _runs(same: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the runs of `same` along rows that begin and end at a border or at `mask`."""
-    width = same.shape[1]
-    found = np.zeros(same.shape, np.bool_)
+    height, width = same.shape
     least = min(_LEAST_GAP, width)
-    for y in np.flatnonzero(same.sum(axis=1) >= least):
-        ends = np.flatnonzero(np.diff(same[y].view(np.int8), prepend=0, append=0))
-        for start, stop in zip(ends[::2], ends[1::2], strict=True):
-            begins = start == 0 or mask[y, start - 1]
-            finishes = stop == width or mask[y, stop]
-            found[y, start:stop] = begins and finishes and stop - start >= least
+    steps = np.diff(np.pad(same, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(steps == 1)
+    stops = np.nonzero(steps == -1)[1]
+    closed = np.pad(mask, ((0, 0), (1, 1)), constant_values=True)
+    kept = (stops - starts >= least) & closed[rows, starts] & closed[rows, stops + 1]
+    if not kept.any():
+        return np.zeros(same.shape, np.bool_)
+    edges = np.zeros((height, width + 1), np.int8)
+    edges[rows[kept], starts[kept]] = 1
+    edges[rows[kept], stops[kept]] = -1
+    found = np.cumsum(edges, axis=1, dtype=np.int8)[:, :width].astype(np.bool_)
     return _with_edges(found, same)
 
 
