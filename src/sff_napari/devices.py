@@ -81,7 +81,8 @@ def steady_torch() -> Iterator[None]:
     token = _allowed.set(count)
     torch.set_num_threads(1)
     try:
-        with torch.no_grad():
+        # Networks draw their first weights at random before their own are loaded.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             yield
     finally:
         torch.set_num_threads(count)
