@@ -60,7 +60,8 @@ def global_shift(
     score = torch.where(
         overlap > least_overlap * height * width, score, torch.full_like(score, -1.0)
     )
-    reach = int(min(largest / here.pool, height / 3, width / 3))
+    # In a small slice chance peaks at far shifts, where little is compared, stand as high.
+    reach = int(min(largest / here.pool, height / 7, width / 7))
     rows = torch.arange(-reach, reach + 1, device=a.device)
     near = score[rows % size[0]][:, rows % size[1]]
     best = int(near.argmax())

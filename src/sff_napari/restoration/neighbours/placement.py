@@ -26,6 +26,9 @@ _LEAST_SCORE = 0.08
 """Correlation of the neighbours below which their displacement is not believed."""
 _LEAST_GAIN = 0.015
 """Correlation that a shift of the slice must gain for the search to begin there."""
+_CHANCE, _GRAIN = 2.0, 8.0
+"""The same in units of what chance gives, with one independent look for each square of so many
+px: small slices fit anywhere a little."""
 _ACROSS = 14.0
 """Shift across the line, px, up to which the search of a law stands in for it."""
 _POOLS = ((640, 4), (8192, 8), (1 << 30, 16))
@@ -87,7 +90,9 @@ def start_offset(
     longest = max(folds, key=lambda fold: Curve.of(fold, "cpu").length)
     scores = shift_of_slice(Features.of(damaged, known, pool), features, longest)
     shift, score = scores.best()
-    if score - scores.at((0.0, 0.0)) <= _LEAST_GAIN:
+    looks = float(known.sum()) / _GRAIN**2
+    least = max(_LEAST_GAIN, _CHANCE / math.sqrt(max(looks, 1.0)))
+    if score - scores.at((0.0, 0.0)) <= least:
         return nothing
     found = torch.tensor(shift)
     curve = Curve.of(longest, "cpu")
@@ -97,7 +102,7 @@ def start_offset(
     place = (float(along[0]), float(along[1]))
     if float((found - along).norm()) <= _ACROSS:
         return along
-    return found if score - scores.at(place, _ACROSS) > _LEAST_GAIN else along
+    return found if score - scores.at(place, _ACROSS) > least else along
 
 
 def pool_of(shape: tuple[int, int]) -> int:

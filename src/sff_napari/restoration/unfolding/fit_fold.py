@@ -14,7 +14,7 @@ from sff_napari.folds.law import interpolate
 from sff_napari.progress import Reporter
 from sff_napari.restoration.unfolding.fitted_fold import FittedFold, dark_line, is_weak
 from sff_napari.restoration.unfolding.law_posterior import fit_posterior, looks
-from sff_napari.restoration.unfolding.law_search import SideFit, fit_side, law_of
+from sff_napari.restoration.unfolding.law_search import SideFit, fit_side, fit_uniform, law_of
 from sff_napari.restoration.unfolding.side_motion import (
     Motions,
     SideMotion,
@@ -169,9 +169,14 @@ def fit_fold(
         return found
     last = fine if coarse > _GRID and max(shape) <= _LARGE else coarse
     part = reporter.part(0.5, 1.0)
-    likeliest = fit_posterior(
-        found, scene.damaged, neighbours, law, looks(coarse, last), scene.prior, part
-    )
+    rounds = looks(coarse, last)
+    likeliest = fit_posterior(found, scene.damaged, neighbours, law, rounds, scene.prior, part)
+    if likeliest is None:
+        # A side of a small slice tells little, and its search may have hidden nearly all of it;
+        # both together tell more.
+        fits = fit_uniform((sides[0].scores, sides[1].scores), curve.length)
+        found = replace(found, fits=fits, law=law(fits), uniform_share=1.0)
+        likeliest = fit_posterior(found, scene.damaged, neighbours, law, rounds, scene.prior, part)
     # In a slice with too little to see the search is all there is.
     return likeliest or found
 

@@ -165,7 +165,7 @@ class _Seen:
         offset = one.drift.on_grid((grid[0], grid[1]), (first, first), float(damaged.pool))
         moved = [neighbour.moved(offset) for neighbour in neighbours]
         scores = compare_windows(unfolded, moved, look.reach, _MOST_WINDOWS, look.grid)
-        if scores is None:
+        if scores is None or scores.points.shape[1] < _LEAST_WINDOWS:
             return None
         places = LawPlaces.of(one, scores.points)
         if int(places.seen.sum()) < _LEAST_WINDOWS:

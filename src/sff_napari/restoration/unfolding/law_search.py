@@ -119,6 +119,34 @@ def fit_side(side: SideScores, length: float) -> SideFit:
     return bounded(gap, gap.new_tensor(decay), gap.new_tensor(tail), score)
 
 
+def fit_uniform(sides: tuple[SideScores, SideScores], length: float) -> tuple[SideFit, SideFit]:
+    """Return the best law that is the same everywhere: the paper's, one gap and one decay.
+
+    Parameters
+    ----------
+    sides : (SideScores, SideScores)
+        Matching scores of both sides.
+    length : float
+        Of the fold line, px.
+    """
+    scores = sides[0].scores
+    gaps = torch.arange(0, int(LARGEST_GAP), dtype=scores.dtype, device=scores.device)
+    totals = torch.stack(
+        [
+            sum((_score_table(side, gaps, decay, LEAST_TAIL).sum(0) for side in sides), 0 * gaps)
+            for decay in _DECAYS
+        ]
+    )
+    law, gap = divmod(int(totals.argmax()), len(gaps))
+    fit = bounded(
+        gaps[gap].expand(spline_count(length)).clone(),
+        gaps.new_tensor(_DECAYS[law]),
+        gaps.new_tensor(LEAST_TAIL),
+        float(totals.max()) / 2,
+    )
+    return fit, fit
+
+
 def _score_table(side: SideScores, gaps: Tensor, decay: float, tail: float) -> Tensor:
     """Return the score (T, G) of each window along the line for each displacement."""
     u = fall(
