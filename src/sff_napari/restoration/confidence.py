@@ -29,8 +29,8 @@ _INFLATIONS = (0.65, 3.0)
 variance; smallest and largest factor on the spread where they leave more or less."""
 _SCALE = 1.0
 """What the variance of the flow is multiplied by, so that it is right on simulated folds."""
-_FLOOR = 0.3
-"""Error of the flow, px, that no fit is without."""
+_FLOORS = (0.3, 0.55)
+"""Error of the flow, px, that no fit of the paper's law or of a flexible one is without."""
 _USUAL_FILLING = 0.5
 _LOCAL = 24.0
 """Radius, px, over which neighbours are compared."""
@@ -100,7 +100,8 @@ class FlowConfidence:
 
 def least_error(one: FittedFold) -> float:
     """Return the error of the flow, px, that the fit of a fold is not without."""
-    return _FLOOR * _inflation(one)
+    simple, flexible = _FLOORS
+    return (flexible + one.uniform_share * (simple - flexible)) * _inflation(one)
 
 
 def _inflation(one: FittedFold) -> float:
