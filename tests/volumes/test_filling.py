@@ -12,10 +12,10 @@ from tests.volumes.conftest import QUICK, SURE, run, tree, write_ome
 from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack
+from sff_napari.volumes.plan.settings import Settings
 from sff_napari.volumes.revert import revert_folds
-from sff_napari.volumes.running import Threads
-from sff_napari.volumes.settings import Settings
-from sff_napari.volumes.verify import verify_volume
+from sff_napari.volumes.run.executors import Threads
+from sff_napari.volumes.verify.verify_volume import verify_volume
 
 
 def with_gaps(path: Path, *gaps: int, depth: int = 9) -> Path:

@@ -19,11 +19,12 @@ from sff_napari.folds.law import interpolate
 from sff_napari.restoration.unfolding.fitted_fold import FittedFold, LawUnfolding
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack
-from sff_napari.volumes import lines, pieces, slices
-from sff_napari.volumes.certainty import BEYOND
-from sff_napari.volumes.pieces import BAND, cut, cut_all, windows
-from sff_napari.volumes.settings import Settings
-from sff_napari.volumes.windows import _samples
+from sff_napari.volumes.plan import blocks, slice_plan
+from sff_napari.volumes.plan.blocks import BAND, cut, cut_all, windows
+from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.restore import law_stitching
+from sff_napari.volumes.restore.block_confidence import BEYOND
+from sff_napari.volumes.restore.window_fit import _samples
 
 
 @given(st.integers(64, 3000), st.integers(64, 3000), st.integers(256, 1024))
@@ -107,20 +108,20 @@ def test_all_pieces_unfold_by_the_same_law(tail: float) -> None:
             line = {"number": number, **_samples(seen_here, piece)}
             line |= unsure(len(line["points"]))
             told.append({"piece": piece.to_dict(), "lines": [line]})
-    joined = lines.join([fold], told, shape)
+    joined = law_stitching.join([fold], told, shape)
     assert 300 < joined[0]["reach"] < 4000
     reached = 0
     for piece in cut_all(shape, tile, 200):
-        beside = lines.near(joined, piece)
+        beside = law_stitching.near(joined, piece)
         rows, columns = slice(*piece.read_rows), slice(*piece.read_columns)
         expected = flow[:, rows, columns]
         if not beside:
             assert float(expected.abs().max()) == 0
             continue
         reached += 1
-        found, lost = lines.unfolding_in(beside, piece, 2.0, None, torch.device("cpu")).on_grid(
-            tuple(expected.shape[1:])
-        )
+        found, lost = law_stitching.unfolding_in(
+            beside, piece, 2.0, None, torch.device("cpu")
+        ).on_grid(tuple(expected.shape[1:]))
         known = ~(hidden[rows, columns] | lost)
         apart = (found - expected).abs()[:, known]
         assert float(apart.max()) < 0.8
@@ -131,9 +132,9 @@ def test_all_pieces_unfold_by_the_same_law(tail: float) -> None:
 
 def test_pieces_make_the_same_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Less tissue around each piece than usual, so that this takes seconds.
-    monkeypatch.setattr(pieces, "REACH", 96)
-    monkeypatch.setattr(slices, "around", lambda _: 96)
-    monkeypatch.setattr(lines, "_JOIN", 64.0)
+    monkeypatch.setattr(blocks, "REACH", 96)
+    monkeypatch.setattr(slice_plan, "around", lambda _: 96)
+    monkeypatch.setattr(law_stitching, "_JOIN", 64.0)
     volume = neuropil((3, 640, 560), seed=3)
     fold = Fold([(0, 120), (320, 150), (639, 110)], 4, source="simulated")
     made = simulate_fold(volume[1], fold, hidden_half_width=16, decay=0.03)

@@ -15,8 +15,8 @@ from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
 from sff_napari.stacks import hdf5, images, mrc, n5, overlay, precomputed, tiff, zarrs
 from sff_napari.stacks.axes import choose_axes
-from sff_napari.stacks.places import Place, checked_address, is_address, shown
 from sff_napari.stacks.stack import Stack
+from sff_napari.stacks.uris import Place, checked_address, is_address, shown
 
 _PREFIXES = ("precomputed", "n5", "zarr", "zarr2", "zarr3")
 """How Neuroglancer writes what lies at an address: ``precomputed://gs://bucket/volume``."""

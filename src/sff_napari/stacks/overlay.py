@@ -15,9 +15,9 @@ from zarr.storage import FsspecStore
 from sff_napari.errors import StackError
 from sff_napari.stacks import zarrs
 from sff_napari.stacks.fingerprint import changed_slices
-from sff_napari.stacks.layers import FilesStore, LayeredStore
-from sff_napari.stacks.places import checked_address, is_address, shown, store_options
+from sff_napari.stacks.layered_store import FilesStore, LayeredStore
 from sff_napari.stacks.stack import Stack
+from sff_napari.stacks.uris import checked_address, is_address, shown, store_options
 
 MANIFEST = "sff_napari/plan.json"
 VARIABLE = "SFF_NAPARI_SOURCE"
@@ -166,8 +166,8 @@ def store_below(place: Path, manifest: Mapping[str, Any], below: str, depth: int
         )
     if manifest.get("zarr", True):
         return store_at(below, None, depth)
-    from sff_napari.stacks.below import StackStore
     from sff_napari.stacks.opening import open_stack
+    from sff_napari.stacks.stack_store import StackStore
 
     if not is_address(below) and zarrs.is_zarr(Path(below).expanduser()):
         raise StackError(

@@ -11,18 +11,18 @@ from sff_napari.errors import InputError, StackError
 from sff_napari.folds import Fold
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.stacks.overlay import stack_below
-from sff_napari.volumes import records
-from sff_napari.volumes.build import Build
-from sff_napari.volumes.files import WORK, Folder
-from sff_napari.volumes.job import SELF, read_plan
-from sff_napari.volumes.lock import Lock
-from sff_napari.volumes.outcome import Outcome
-from sff_napari.volumes.provenance import bring_back, check_revert
-from sff_napari.volumes.running import Pool, Threads
-from sff_napari.volumes.settings import Settings
-from sff_napari.volumes.slices import SlicePlan, plan_slice
-from sff_napari.volumes.source_state import check_unchanged
-from sff_napari.volumes.verify import origin_below
+from sff_napari.volumes.pipeline import Build
+from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.slice_plan import SlicePlan, plan_slice
+from sff_napari.volumes.run.executors import Pool, Threads
+from sff_napari.volumes.run.folder import WORK, Folder
+from sff_napari.volumes.run.lock import Lock
+from sff_napari.volumes.run.restored_volume import SELF, read_plan
+from sff_napari.volumes.run.run_result import Outcome
+from sff_napari.volumes.verify import records
+from sff_napari.volumes.verify.provenance import bring_back, check_revert
+from sff_napari.volumes.verify.source_state import check_unchanged
+from sff_napari.volumes.verify.verify_volume import origin_below
 
 MOST = 1_000_000
 
