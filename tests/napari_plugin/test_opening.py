@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sff_napari.errors import InputError, StackError
-from sff_napari.napari_plugin.controller.controller import opening
+from sff_napari.napari_plugin.controller import opening
 from sff_napari.napari_plugin.controller.opening import (
     ask_for_lines,
     open_path,
