@@ -17,7 +17,8 @@ from sff_napari.napari_plugin.layers.flow_colours import arrows, colours_of, leg
 from sff_napari.napari_plugin.state import FormState
 from sff_napari.napari_plugin.widgets.side_view import cut_across, stacked
 from sff_napari.napari_plugin.widgets.weights_card import describe_weights
-from sff_napari.napari_plugin.workers.job import Channel, tasks
+from sff_napari.napari_plugin.workers import tasks
+from sff_napari.napari_plugin.workers.job import Channel
 from sff_napari.sessions import FoldRecord, SliceRecord
 
 
