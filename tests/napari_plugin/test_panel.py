@@ -205,3 +205,93 @@ def test_the_exported_folder_can_be_opened(restored, finish, tmp_path, monkeypat
     finish(c)
     restored.open_folder.click()
     assert opened == [str(tmp_path / "out")]
+
+
+def choose(box, text):
+    """Choose an entry of a box as a person does."""
+    box.setCurrentIndex(box.findText(text))
+    box.activated.emit(box.currentIndex())
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_marked_pixels_stay_and_take_no_part(kind, open_panel, folded_stack, draw, finish):
+    data = folded_stack.astype(kind)
+    panel = open_panel(data)
+    c = panel.controller
+    assert not panel.stack.mask.isVisibleTo(panel)
+    marks = np.zeros(data.shape, np.uint8)
+    marks[DAMAGED, 60:120, 70:150] = 3  # on the fold and beside it
+    marks[1, 150:180, 90:110] = 1  # and in a neighbour
+    labels = panel.viewer.add_labels(marks, name="dirt")
+    wrong = panel.viewer.add_labels(marks[:, :50], name="other shape")
+    assert panel.stack.mask.isVisibleTo(panel)
+    choose(panel.stack.mask, "dirt")
+    assert c.source.mask_layer is labels
+    assert np.isnan(c.source.read((1,))[150:180, 90:110]).all()
+    c.go_to((DAMAGED,))
+    draw(c, LINE)
+    c.restore_here()
+    finish(c)
+    marked = marks[DAMAGED] != 0
+    after = c.store.array((DAMAGED,), "restored")
+    assert after.dtype == kind
+    np.testing.assert_array_equal(after[marked], data[DAMAGED][marked])
+    assert (after[:60, 90:120] != data[DAMAGED][:60, 90:120]).any(), "the rest is restored"
+    assert np.isnan(c.store.array((DAMAGED,), "flow")[:, marked]).all()
+    assert (c.store.array((DAMAGED,), "synthesised")[marked] == 0).all()
+    choose(panel.stack.mask, "other shape")
+    assert c.source.mask_layer is labels, "labels of another shape are refused"
+    assert panel.stack.mask.currentText() == "dirt"
+    c.keeper.wait()
+    panel.viewer.layers.remove(labels)
+    assert c.source.mask_layer is None
+    assert panel.stack.mask.currentText() == "none marked"
+    panel.viewer.layers.remove(wrong)
+    assert not panel.stack.mask.isVisibleTo(panel)
+
+
+def test_a_marked_fold_is_not_detected(panel, finish, folded_stack):
+    c = panel.controller
+    panel.viewer.add_labels(np.ones(folded_stack.shape[1:], np.uint8), name="all")
+    marks = panel.viewer.add_labels((folded_stack[DAMAGED] < 60).astype(np.uint8), name="dark")
+    choose(panel.stack.mask, "dark")
+    assert c.source.mask_layer is marks
+    panel.find.buttons["detect"].click()
+    finish(c)
+    assert not c.lines.records
+
+
+def test_the_mask_is_chosen_again_when_work_is_continued(panel, open_panel, draw, folded_stack):
+    marks = np.zeros(folded_stack.shape, np.uint8)
+    panel.viewer.add_labels(marks, name="dirt")
+    choose(panel.stack.mask, "dirt")
+    draw(panel.controller, LINE)
+    panel.shut_down()
+    again = open_panel(folded_stack)
+    again.viewer.add_labels(marks, name="dirt")
+    again.stack.go_on.click()
+    assert again.controller.source.mask_layer.name == "dirt"
+    assert again.stack.mask.currentText() == "dirt"
+
+
+def test_slices_that_are_missing_in_a_folder_count(
+    tmp_path, make_napari_viewer, open_panel, clean_stack, draw, until
+):
+    import tifffile
+
+    folder = tmp_path / "slices"
+    folder.mkdir()
+    for z, number in enumerate((1, 2, 3, 8, 9)):
+        tifffile.imwrite(folder / f"z{number:04d}.tif", clean_stack[z])
+    viewer = make_napari_viewer()
+    viewer.open(folder, plugin="sff-napari")
+    panel = open_panel(np.zeros((3, 64, 64), np.uint8), viewer=viewer)
+    c = panel.controller
+    c.choose(viewer.layers["slices"])
+    until(lambda: c.source.positions is not None)
+    draw(c, LINE, (2,))
+    request = c.request_for((2,))
+    assert request.neighbours.previous == (1,)
+    assert request.neighbours.following is None, "five slices away is too far"
+    assert (2,) not in {i for pair in request.pairs for i in pair}
+    assert ((2,), (3,)) not in request.pairs

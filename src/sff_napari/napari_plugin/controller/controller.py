@@ -55,6 +55,7 @@ class Controller(
     progressed = Signal(float, str)
     offered = Signal(object)
     scale_known = Signal()
+    mask_changed = Signal()
     machine_known = Signal(object)
     side_view = Signal()
     export_wanted = Signal()

@@ -140,6 +140,7 @@ class LivePreview(QObject):
             source.count,
             lines.indices(),
             skip_damaged=controller.form.skip_damaged,
+            positions=source.positions,
         )
         beside = (chosen.previous, chosen.following)
         device = controller.form.device

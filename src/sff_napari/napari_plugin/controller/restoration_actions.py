@@ -10,7 +10,6 @@ from sff_napari import __version__
 from sff_napari.napari_plugin.controller.result_store import SliceResult, geometry_of
 from sff_napari.napari_plugin.controller.stack_in_work import StackInWork
 from sff_napari.napari_plugin.io.sample import TRUTH
-from sff_napari.napari_plugin.layers.native_arrays import as_stored
 from sff_napari.napari_plugin.workers.tasks import (
     Restored,
     RestoreRequest,
@@ -54,7 +53,12 @@ class RestorationActions(StackInWork):
             return None
         damaged = lines.indices()
         neighbours = choose_neighbours(
-            index, source.axis, source.count, damaged, skip_damaged=self.form.skip_damaged
+            index,
+            source.axis,
+            source.count,
+            damaged,
+            skip_damaged=self.form.skip_damaged,
+            positions=source.positions,
         )
         if neighbours.previous is None and neighbours.following is None:
             self.fail(
@@ -62,10 +66,12 @@ class RestorationActions(StackInWork):
                 "mark fewer slices, or allow damaged neighbours in the options."
             )
             return None
-        pairs = clean_pairs(index, source.axis, source.count, damaged)
+        pairs = clean_pairs(index, source.axis, source.count, damaged, positions=source.positions)
         arguments = self.form.as_restore_arguments()
         truth = source.layer.metadata.get(TRUTH, {}).get(index)
-        return RestoreRequest(source.read, index, records, neighbours, pairs, arguments, truth)
+        return RestoreRequest(
+            source.read, source.read_stored, index, records, neighbours, pairs, arguments, truth
+        )
 
     def restore_here(self) -> None:
         """Restore the slice that is shown."""
@@ -157,12 +163,8 @@ class RestorationActions(StackInWork):
             {**versions(), "report": outcome.report},
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        arrays = dict(outcome.arrays)
-        for key in ("restored", "reference"):
-            if key in arrays:
-                arrays[key] = as_stored(arrays[key], self.source.dtype)
         self.take_result(
-            SliceResult(record, arrays, outcome.scores, used, truth=outcome.truth),
+            SliceResult(record, dict(outcome.arrays), outcome.scores, used, truth=outcome.truth),
             "restoring the slice",
         )
         self.layers.show()

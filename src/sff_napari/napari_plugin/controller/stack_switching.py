@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sff_napari.errors import SffError
 from sff_napari.napari_plugin.controller.stack_in_work import StackInWork
 from sff_napari.napari_plugin.controller.workspace import Workspace
-from sff_napari.napari_plugin.io.stack_reader import voxel_size_in_file
+from sff_napari.napari_plugin.io.stack_reader import FileFacts, facts_in_file
 from sff_napari.napari_plugin.layers.image_source import ImageSource
 from sff_napari.napari_plugin.layers.shapes_style import DRAWING_TOOLS
 from sff_napari.sessions import Identity, Index, Sidecar, identify
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari import Viewer
-    from napari.layers import Image
+    from napari.layers import Image, Labels
 
     from sff_napari.napari_plugin.layers.layer_queue import LayerQueue
     from sff_napari.napari_plugin.state import FormState
     from sff_napari.napari_plugin.workers.job import Channel
-    from sff_napari.stacks import VoxelSize
 
 
 class StackSwitching(StackInWork):
@@ -45,6 +44,7 @@ class StackSwitching(StackInWork):
     results_changed: Any
     offered: Any
     scale_known: Any
+    mask_changed: Any
     saved: Any
     layers_changed: Any
     tool_changed: Any
@@ -158,6 +158,8 @@ class StackSwitching(StackInWork):
             self.index = ()
             self.source_changed.emit()
             self.offered.emit(None)
+        elif layer is work.source.mask_layer:
+            self.choose_mask(None)
         elif layer is work.lines.layer:
             work.lines.detach()
             self.status.emit(
@@ -189,6 +191,25 @@ class StackSwitching(StackInWork):
         self.layer_queue.later(self.viewer.reset_view)
         self.layer_queue.later(lambda: self.go_to(index))
         self.scale_known.emit()
+
+    def choose_mask(self, layer: Labels | None) -> None:
+        """Take labels as the pixels without data, or none; what was restored before stays."""
+        work = self.work
+        if work is None or layer is work.source.mask_layer:
+            return
+        try:
+            work.source.take_mask(layer)
+        except SffError as error:
+            self.fail(str(error))
+        else:
+            self.status.emit(
+                "No pixel is marked as no data any more."
+                if layer is None
+                else f"What '{layer.name}' marks counts as no data from now on: it stays as it is "
+                "and takes no part."
+            )
+            work.keeper.schedule()
+        self.mask_changed.emit()
 
     # -- data that another program exchanges -------------------------------------------
 
@@ -241,12 +262,12 @@ class StackSwitching(StackInWork):
         source, keeper = work.source, work.keeper
         first: Index = (0,) * (source.ndim - 2)
 
-        def look(channel: Channel) -> tuple[Identity, VoxelSize | None]:
+        def look(channel: Channel) -> tuple[Identity, FileFacts]:
             identity = identify(source.shape, source.dtype, source.read_stored(first))
-            return identity, voxel_size_in_file(source.path, source.shape)
+            return identity, facts_in_file(source.path, source.shape)
 
-        def found(seen: tuple[Identity, VoxelSize | None]) -> None:
-            identity, source.file_voxel_size = seen
+        def found(seen: tuple[Identity, FileFacts]) -> None:
+            identity, source.facts = seen
             offer = keeper.open(source.layer.name, identity, source.path, self.session_folder)
             if offer is None and (work.lines.records or len(work.store)):
                 keeper.schedule()
@@ -302,11 +323,25 @@ class StackSwitching(StackInWork):
         if session is None:
             return
         self._load(work, session)
+        self._find_mask(work, session)
         shown = session.settings.get("shown")
         if isinstance(shown, list) and len(shown) == len(self.index) and shown:
             self.go_to(tuple(int(i) for i in shown))
         decided = sum(r.record.state in ("accepted", "rejected") for r in work.store.all())
         self.status.emit(f"Continued where you stopped; slices decided so far: {decided}.")
+
+    def _find_mask(self, work: Workspace, session: Sidecar) -> None:
+        """Take the labels that the session had as the pixels without data, if they are open."""
+        name = session.settings.get("mask")
+        if not name or work.source.mask_layer is not None:
+            return
+        if name in self.viewer.layers:
+            self.choose_mask(self.viewer.layers[name])
+        else:
+            self.fail(
+                f"The labels '{name}' marked pixels without data in this session: "
+                "open them and choose them in the panel before you restore more."
+            )
 
     def start_anew(self) -> None:
         """Set the offered session aside."""

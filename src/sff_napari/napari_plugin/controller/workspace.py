@@ -74,7 +74,11 @@ class Workspace:
             list(self.lines.records.values()),
             [saved_record(result) for result in self.store.all()],
             set(self.searched),
-            {**self.settings, "shown": list(self.index)},
+            {
+                **self.settings,
+                "shown": list(self.index),
+                "mask": None if self.source.mask_layer is None else self.source.mask_layer.name,
+            },
             self.history.folders(),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +70,27 @@ def placement(size: VoxelSize | None) -> dict[str, Any]:
     return {} if size is None else {"scale": tuple(size), "units": ("nm", "nm", "nm")}
 
 
-def voxel_size_in_file(path: str | None, shape: tuple[int, ...]) -> VoxelSize | None:
-    """Return the voxel size that a file says, None if it says none or is another stack.
+@dataclass(frozen=True)
+class FileFacts:
+    """What a stack's file says about it, beside its pixels.
+
+    Parameters
+    ----------
+    voxel_size : (z, y, x), optional
+        In nm.
+    positions : tuple of float, optional
+        Where each slice lies, in slices, where some are missing in between.
+    fill_value : float, optional
+        Value of places without data.
+    """
+
+    voxel_size: VoxelSize | None = None
+    positions: tuple[float, ...] | None = None
+    fill_value: float | None = None
+
+
+def facts_in_file(path: str | None, shape: tuple[int, ...]) -> FileFacts:
+    """Return what a file says about a stack; nothing if it is another stack or cannot be read.
 
     Parameters
     ----------
@@ -81,18 +101,24 @@ def voxel_size_in_file(path: str | None, shape: tuple[int, ...]) -> VoxelSize | 
     """
     from sff_napari.stacks import open_stack
 
+    found = FileFacts()
     if path is None:
-        return None
+        return found
     # A level of a pyramid does not say it, the group around it does.
     parent = str(Path(path).parent)
     for place in (path, parent) if Path(path).name.lstrip("s").isdigit() else (path,):
         try:
             with open_stack(place) as stack:
-                if stack.voxel_size is not None and tuple(stack.shape) == tuple(shape[-3:]):
-                    return stack.voxel_size
+                if tuple(stack.shape) != tuple(shape[-3:]):
+                    continue
+                found = FileFacts(
+                    found.voxel_size or stack.voxel_size,
+                    found.positions or stack.positions,
+                    stack.fill_value if found.fill_value is None else found.fill_value,
+                )
         except (SffError, OSError, ValueError):
             continue  # napari reads more kinds of files than the stacks do
-    return None
+    return found
 
 
 class StackArray:

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import InputError
+from sff_napari.napari_plugin.io.stack_reader import FileFacts
 from sff_napari.napari_plugin.layers.native_arrays import as_core_input, as_native, dtype_of
+from sff_napari.no_data import find_no_data
 from sff_napari.sessions.records import Index
 
 if TYPE_CHECKING:
     from napari import Viewer
-    from napari.layers import Image
+    from napari.layers import Image, Labels
 
 
 class ImageSource:
@@ -40,8 +42,11 @@ class ImageSource:
         if layer.ndim < 2:
             raise InputError(f"The layer '{layer.name}' has one axis: an image needs two or more.")
         self.layer = layer
-        self.file_voxel_size: tuple[float, float, float] | None = None
-        """Size (z, y, x) of a voxel in nm as the file says it, where the layer does not."""
+        self.facts = FileFacts()
+        """What the stack's file says, once it was looked at."""
+        self.mask_layer: Labels | None = None
+        """Labels that mark pixels without data."""
+        self._marked: Any = None
         self._take_data()
         self.ndim = len(self.shape)
         last = self.ndim - 3
@@ -95,8 +100,52 @@ class ImageSource:
         return self.layer in viewer.layers and self.layer.data is self.held
 
     def read(self, index: Index) -> NDArray[Any]:
-        """Return one slice (Y, X) as the core takes it; see `read_stored`."""
-        return as_core_input(self.read_stored(index))
+        """Return one slice (Y, X) as the core takes it, NaN where it is said to hold no data.
+
+        That is where a person marked it and where the file's fill value shows more than the
+        core sees by itself.  See `read_stored`.
+        """
+        image = as_core_input(self.read_stored(index))
+        mask = self._no_data(index, image)
+        if mask is None or not mask.any():
+            return image
+        image = image.astype(np.float64 if image.dtype.itemsize == 8 else np.float32)
+        image[mask] = np.nan
+        return image
+
+    def _no_data(self, index: Index, image: NDArray[Any]) -> NDArray[np.bool_] | None:
+        mask: NDArray[np.bool_] | None = None
+        if self.facts.fill_value is not None:
+            mask = find_no_data(image, self.facts.fill_value)
+            seen = None if mask is None else find_no_data(image)
+            if mask is not None and seen is not None:
+                # The rest is for the core to decide: a line of this value may be a fold.
+                mask = mask & ~seen
+        marked = self._marked
+        if marked is not None:
+            plane = np.asarray(marked[index if marked.ndim > 2 else ()]) != 0
+            mask = plane if mask is None else mask | plane
+        return mask
+
+    def take_mask(self, layer: Labels | None) -> None:
+        """Take the labelled pixels of a layer as places without data; None for no such layer.
+
+        Raises
+        ------
+        InputError
+            If the layer does not fit the stack.
+        """
+        if layer is None:
+            self.mask_layer = self._marked = None
+            return
+        data = layer.data[0] if layer.multiscale else layer.data
+        shape = tuple(int(n) for n in data.shape)
+        if shape not in (self.shape, self.plane):
+            raise InputError(
+                f"The labels '{layer.name}' have the shape {shape}, but the stack {self.shape}: "
+                "choose labels of the stack's shape, or of one slice's shape for all slices."
+            )
+        self.mask_layer, self._marked = layer, as_native(data)
 
     def read_stored(self, index: Index) -> NDArray[Any]:
         """Return one slice (Y, X); called from workers, so it touches the array alone.
@@ -181,7 +230,7 @@ class ImageSource:
 
     def take_file_scale(self) -> bool:
         """Give the layer the scale and units that its file says; False if it says none."""
-        size = self.file_voxel_size
+        size = self.facts.voxel_size
         if size is None or self.ndim < 3:
             return False
         scale = [float(s) for s in self.layer.scale]
@@ -195,7 +244,15 @@ class ImageSource:
     @property
     def voxel_size(self) -> tuple[float, float, float] | None:
         """Size (z, y, x) of a voxel in nm: of the layer if its units are lengths, or the file's."""
-        return self.layer_voxel_size or self.file_voxel_size
+        return self.layer_voxel_size or self.facts.voxel_size
+
+    @property
+    def positions(self) -> tuple[float, ...] | None:
+        """Where each slice lies, in slices, if the file says that some are missing in between."""
+        positions = self.facts.positions
+        if positions is None or self.axis != self.ndim - 3 or len(positions) != self.count:
+            return None
+        return positions
 
     @property
     def layer_voxel_size(self) -> tuple[float, float, float] | None:

@@ -109,6 +109,8 @@ class RestorationWidget(QWidget):
         self.restore.live.toggled.connect(self.live.set_on)
         self.restore.live.setChecked(bool(values["live_preview"]))
         self.stack.layer.activated.connect(self._on_layer_chosen)
+        self.stack.mask.activated.connect(self._on_mask_chosen)
+        controller.mask_changed.connect(self._show_masks)
         self.stack.other.clicked.connect(self._on_other)
         controller.source_changed.connect(self._show_source)
         self.stack.axis.activated.connect(self._on_axis_chosen)
@@ -242,6 +244,7 @@ class RestorationWidget(QWidget):
         elif source is None:
             self.status.setText("Open a stack, or try File > Open Sample > Folded synthetic stack.")
         self._on_active()
+        self._show_masks()
 
     def _on_active(self, *_: Any) -> None:
         """Offer to work on the layer that a person selects; the stack in work stays."""
@@ -261,6 +264,14 @@ class RestorationWidget(QWidget):
     def _on_layer_chosen(self, at: int) -> None:
         self.controller.choose(self.stack.layer.itemData(at))
 
+    def _show_masks(self) -> None:
+        from napari.layers import Labels
+
+        self.stack.show_masks([x for x in self.viewer.layers if isinstance(x, Labels)])
+
+    def _on_mask_chosen(self, at: int) -> None:
+        self.controller.choose_mask(self.stack.mask.itemData(at))
+
     def _on_axis_chosen(self, at: int) -> None:
         source = self.controller.source
         if source is not None:
@@ -277,6 +288,7 @@ class RestorationWidget(QWidget):
         box.setCurrentIndex(layers.index(source.layer) if source and source.layer in layers else -1)
         box.blockSignals(blocked)
         self._on_active()
+        self._show_masks()
         if source is None:
             # The stack in work was removed: another one takes its place, if there is one.
             self._relist.start(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -107,11 +107,22 @@ class StackSection(Section):
         self.device.setToolTip("Where the computing is done; another can be chosen in the options.")
         self.place = wrapped("")
         self.place.setToolTip("Where your work on this stack is saved as it happens.")
+        self.mask = QComboBox(self)
+        self.mask.setToolTip(
+            "Labels that mark pixels without image, such as torn or dirty places: they stay as "
+            "they are and take no part."
+        )
+        self.mask.setMinimumContentsLength(8)
+        self.mask.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         form = QFormLayout()
         form.addRow("Image", self.layer)
         form.addRow("Slices", self.axis)
+        form.addRow("No data", self.mask)
         form.addRow("Device", self.device)
         self.axis_label = form.labelForField(self.axis)
+        self.mask_label = form.labelForField(self.mask)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         self.other = QPushButton(self)
@@ -156,10 +167,24 @@ class StackSection(Section):
         controller.offered.connect(self.show_offer)
         controller.machine_known.connect(self.show_machine)
 
+    def show_masks(self, layers: list[Any]) -> None:
+        """Offer the labels that can mark pixels without data; hidden where there are none."""
+        source = self.controller.source
+        chosen = None if source is None else source.mask_layer
+        blocked = self.mask.blockSignals(True)
+        self.mask.clear()
+        self.mask.addItem("none marked", None)
+        for layer in layers:
+            self.mask.addItem(layer.name, layer)
+        self.mask.setCurrentIndex(layers.index(chosen) + 1 if chosen in layers else 0)
+        self.mask.blockSignals(blocked)
+        for widget in (self.mask, self.mask_label):
+            widget.setVisible(bool(layers))
+
     def show_scale(self) -> None:
         """Offer the voxel size of the file where the layer has none."""
         source = self.controller.source
-        size = None if source is None or source.layer_voxel_size else source.file_voxel_size
+        size = None if source is None or source.layer_voxel_size else source.facts.voxel_size
         self.scale.setVisible(size is not None)
         if size is not None:
             self.scale.setText(f"Use the file's scale: {' x '.join(f'{s:g}' for s in size)} nm")

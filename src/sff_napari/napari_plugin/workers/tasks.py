@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sff_napari.errors import Cancelled, FoldError, InputError
 from sff_napari.evaluation.without_truth import NeighbourScores, score_without_truth
 from sff_napari.napari_plugin.layers.line_darkness import shows_dark_line
+from sff_napari.napari_plugin.layers.native_arrays import as_stored, dtype_of
 from sff_napari.sessions.neighbours import Neighbours
 from sff_napari.sessions.records import FoldRecord, Index
 
@@ -153,6 +154,9 @@ class RestoreRequest:
     """One slice to restore, and everything the worker needs for it."""
 
     read: Read
+    """Reads a slice as the core takes it."""
+    read_stored: Read
+    """Reads it as it is stored."""
     index: Index
     records: tuple[FoldRecord, ...]
     neighbours: Neighbours
@@ -220,39 +224,24 @@ def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
         for name in ("restored", "reference", "unfolded", "flow", "synthesised", "confidence")
         if getattr(result, name) is not None
     }
-    keep_no_data(damaged, arrays)
+    stored = request.read_stored(request.index)
+    for name in ("restored", "reference"):
+        if name in arrays:
+            arrays[name] = as_stored(arrays[name], dtype_of(stored))
+    if damaged.dtype.kind == "f" and np.isnan(damaged).any():
+        # Pixels without data stay as they are stored.
+        arrays["restored"] = np.where(np.isnan(damaged), stored, arrays["restored"])
     report = getattr(result, "report", None)
     channel.progress(1.0, "Done")
     truth = None
     if request.truth is not None:
-        truth = psnr_of(damaged, request.truth), psnr_of(result.restored, request.truth)
+        truth = psnr_of(stored, request.truth), psnr_of(arrays["restored"], request.truth)
     faint = sum(not shows_dark_line(damaged, record) for record in request.records)
     lines = "a line" if faint == 1 else f"{faint} lines"
     warning = f"The picture shows nothing dark along {lines} on this slice: is there a fold?"
     return Restored(
         request, arrays, scores, _plain(report), seconds, truth, warning if faint else ""
     )
-
-
-def keep_no_data(damaged: NDArray[Any], arrays: dict[str, NDArray[Any]]) -> None:
-    """Leave what is no image in the damaged slice (Y, X) as it is, in place: nothing is made up.
-
-    That are NaN and borders of one value; see `sff_napari.no_data.find_no_data`.
-    """
-    from sff_napari.no_data import find_no_data
-
-    mask = find_no_data(damaged)
-    if mask is None:
-        return
-    for name, value in (
-        ("restored", damaged[mask]),
-        ("synthesised", 0),
-        ("flow", np.nan),
-        ("confidence", 0),
-    ):
-        if name in arrays:
-            arrays[name] = arrays[name].copy()
-            arrays[name][..., mask] = value
 
 
 def psnr_of(image: NDArray[Any], truth: NDArray[Any]) -> float:
