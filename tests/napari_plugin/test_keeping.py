@@ -402,3 +402,25 @@ def test_volumes_are_exported_all_or_none(open_panel, folded_stack, tmp_path, fi
     assert list(tmp_path.glob("*out*")) == []
     with pytest.raises(InputError, match="no volume"):
         export_volumes({}, tmp_path / "out")
+
+
+def test_the_slice_one_stopped_on_is_kept_though_nothing_else_changed(
+    panel, open_panel, draw, until, folded_stack
+):
+    c = panel.controller
+    place = c.keeper.place
+    c.go_to((1,))
+    until(lambda: not c._settled.isActive())
+    c.keeper.wait()
+    assert not place.exists(), "looking at a stack leaves nothing behind"
+    draw(c, [(0.0, 96.0), (223.0, 130.0)], (1,))
+    c.keeper.save_now()
+    panel.viewer.dims.set_current_step(0, 4)  # the slider is moved, nothing is done
+    until(lambda: not c._settled.isActive())
+    panel.shut_down()
+    again = open_panel(folded_stack)
+    again.controller.go_to((0,))
+    until(lambda: not again.controller._settled.isActive())
+    assert again.stack.offer.isVisibleTo(again), "moving the slider declines no offer"
+    again.stack.go_on.click()
+    assert again.controller.index == (4,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 
 from sff_napari import Fold, simulate_fold
 from sff_napari.evaluation.without_truth import NeighbourScores
@@ -295,3 +296,44 @@ def test_slices_that_are_missing_in_a_folder_count(
     assert request.neighbours.following is None, "five slices away is too far"
     assert (2,) not in {i for pair in request.pairs for i in pair}
     assert ((2,), (3,)) not in request.pairs
+
+
+def test_next_after_the_last_says_so(panel, draw, until, qtbot):
+    c = panel.controller
+    for z in (1, 3):
+        draw(c, LINE, (z,))
+    panel.viewer.window._qt_window.show()
+    canvas = panel.viewer.window._qt_viewer.canvas.native
+    c.go_to((1,))
+
+    def press():
+        qtbot.keyClick(canvas, Qt.Key.Key_PageDown)
+
+    press()
+    assert c.index == (3,)
+    press()
+    assert c.index == (1,)
+    assert "That was the last of the list" in panel.status.text()
+    panel.review.buttons["reject"].click()
+    press()
+    assert c.index == (3,)
+    press()
+    assert c.index == (3,)
+    assert "only slice of the list that is not decided" in panel.status.text()
+    panel.review.buttons["reject"].click()
+    press()
+    assert c.index == (3,)
+    assert "Every slice of the list is decided" in panel.status.text()
+    panel.review.buttons["reopen"].click()
+    assert c.state_of((3,)) == "to do"
+
+
+def test_a_slice_whose_lines_were_all_rejected_is_taken_back(panel, draw):
+    c = panel.controller
+    draw(c, LINE)
+    c.decide_line("rejected")
+    assert c.queue()[0].state == "rejected"
+    panel.review.buttons["reopen"].click()
+    assert c.queue()[0].state == "to do"
+    c.undo()
+    assert c.queue()[0].state == "rejected"

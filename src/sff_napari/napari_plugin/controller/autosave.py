@@ -84,6 +84,8 @@ class Keeper(QObject):
         self._written: set[str] = set()
         """Folders of this run: they stay until it ends, an undo may need them."""
         self._closed = False
+        self._begun = False
+        """Whether there is something of this stack on disk, or will be soon."""
 
     # -- opening ----------------------------------------------------------------------
 
@@ -171,6 +173,7 @@ class Keeper(QObject):
         found, self.offered = self.offered, None
         if found is not None:
             self.sidecar = found
+            self._begun = True
         return found
 
     def start_anew(self) -> None:
@@ -205,6 +208,11 @@ class Keeper(QObject):
         if not self._timer.isActive():
             self._timer.start()
 
+    def note_place(self) -> None:
+        """Save soon which slice is shown, if there is any work on the stack at all."""
+        if self._begun and self.offered is None:
+            self.schedule()
+
     def save_at_once(self) -> None:
         """Save without waiting for more changes."""
         if self.sidecar is not None and self.offered is not None:
@@ -223,6 +231,7 @@ class Keeper(QObject):
         if sidecar is None or self._closed or self.offered is not None:
             return
         snapshot = self._collect()
+        self._begun = True
         self._writer.submit(self._write, sidecar, snapshot)
 
     def keep(self, record: SliceRecord, arrays: dict[str, NDArray[Any]]) -> None:

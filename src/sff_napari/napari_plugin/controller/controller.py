@@ -79,7 +79,7 @@ class Controller(
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
         self._settled.setInterval(_REST_MS)
-        self._settled.timeout.connect(self.index_changed)
+        self._settled.timeout.connect(self._on_settled)
         compat.keep_shader_programs()
         viewer.dims.events.point.connect(self._on_dims)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -105,6 +105,11 @@ class Controller(
             self.index = self.work.index = index
             # The panel follows once the slider rests, so that it never slows the slider down.
             self._settled.start()
+
+    def _on_settled(self) -> None:
+        self.index_changed.emit()
+        if self.work is not None:
+            self.work.keeper.note_place()
 
     def go_to(self, index: Index) -> None:
         """Show a slice."""

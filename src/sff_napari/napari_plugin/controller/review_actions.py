@@ -168,6 +168,11 @@ class Deciding(StackInWork):
     def reopen_slice(self) -> None:
         """Take back the decision on the slice that is shown; its result stays."""
         result = self.store.get(self.index)
+        lines = [] if self.lines is None else self.lines.on(self.index)
+        if result is None and lines and all(r.state == "rejected" for r in lines):
+            self.lines.put([r.with_changes(state="open") for r in lines], "taking lines back")
+            self.status.emit("The lines of this slice count again.")
+            return
         if result is None or result.record.state == "restored":
             self.status.emit("This slice is not decided.")
             return
@@ -242,6 +247,9 @@ class Deciding(StackInWork):
             left = [k for k in later if items[k].state not in ("accepted", "rejected")]
             if not left:
                 self.status.emit("Every slice of the list is decided: export, or go on looking.")
+                return
+            if order[left[0]] == self.index:
+                self.status.emit("This is the only slice of the list that is not decided yet.")
                 return
             if left[0] <= at:
                 self.status.emit("That was the last of the list: on with the first undecided one.")
