@@ -155,7 +155,7 @@ def test_a_bucket_of_s3(
     conf = {"anon": True, "endpoint_url": serve(tmp_path), "skip_instance_cache": True}
     monkeypatch.setitem(fsspec.config.conf, "s3", conf)
     check("s3://bucket/a.zarr")
-    monkeypatch.setattr("sff_napari.stacks.opening._open_other", lambda *_: None)
+    monkeypatch.setattr("sff_napari.stacks.open_source._open_other", lambda *_: None)
     with pytest.raises(StackError, match="no zarr, N5 or precomputed volume at s3://bucket/b.zarr"):
         open_stack("s3://bucket/b.zarr")
 

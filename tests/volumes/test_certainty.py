@@ -18,7 +18,7 @@ from sff_napari.restoration.methods import Methods
 from sff_napari.restoration.unfolding.fitted_fold import LawUnfolding
 from sff_napari.restoration.unfolding.side_motion import SideMotion
 from sff_napari.simulation import neuropil, simulate_fold
-from sff_napari.volumes.plan.blocks import Piece
+from sff_napari.volumes.plan.blocks import Block
 from sff_napari.volumes.restore import block_confidence, law_stitching, window_fit
 from sff_napari.volumes.restore.block_confidence import BEYOND
 from sff_napari.volumes.restore.patches import stored
@@ -47,7 +47,7 @@ def cascade() -> Cascade:
 def test_what_a_window_tells_makes_the_same_map(cascade: Cascade) -> None:
     assert isinstance(cascade.unfolding, LawUnfolding)
     (one,) = cascade.unfolding.fitted
-    whole = Piece(0, (0, SHAPE[0]), (0, SHAPE[1]), (0, SHAPE[0]), (0, SHAPE[1]))
+    whole = Block(0, (0, SHAPE[0]), (0, SHAPE[1]), (0, SHAPE[0]), (0, SHAPE[1]))
     line = {"number": 0, **window_fit._samples(one, whole)}
     line |= block_confidence.told(one, len(line["points"]))
     assert len(line["error"]) == 2 * len(BEYOND)

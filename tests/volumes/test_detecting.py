@@ -194,13 +194,13 @@ def test_pieces_of_one_line_are_joined(
     along = np.arange(-1100.0, 1100.0, 4.0)
     turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = np.stack([along, bend * along**2], axis=1) @ turned.T + 1500
-    pieces = []
+    blocks = []
     for number, first in enumerate(range(0, len(points), 55)):
         part = Course(
             points[first : first + 90], np.full(len(points[first : first + 90]), width), 0.9
         )
-        pieces.append(part.reversed() if flips[number % 9] else part)
-    (line,) = joined(pieces)
+        blocks.append(part.reversed() if flips[number % 9] else part)
+    (line,) = joined(blocks)
     ends = sorted([tuple(line.points[0]), tuple(line.points[-1])])
     assert ends == sorted([tuple(points[0]), tuple(points[-1])])
     steps = np.linalg.norm(np.diff(line.points, axis=0), axis=1)

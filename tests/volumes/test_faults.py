@@ -175,7 +175,7 @@ def test_another_unfinished_run_is_not_mixed_in(
         raise RuntimeError
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline.Build, "_copy", broken)
+        patched.setattr(pipeline.Pipeline, "_copy", broken)
         with pytest.raises(RuntimeError):
             run(source, folds, out)
     # Slice 3 was written already, but is not asked for now.

@@ -77,8 +77,8 @@ def test_a_missing_slice_is_no_neighbour(tmp_path: Path) -> None:
 
 def test_large_missing_slices_are_made_in_pieces(tmp_path: Path) -> None:
     source = with_gaps(tmp_path / "in.zarr", 2, depth=5)
-    whole, pieces = tmp_path / "whole.zarr", tmp_path / "pieces.zarr"
+    whole, blocks = tmp_path / "whole.zarr", tmp_path / "pieces.zarr"
     run(source, {}, whole, fill_missing=True, settings=QUICK)
-    run(source, {}, pieces, fill_missing=True, settings=Settings(tile=64))
-    a, b = open_stack(whole)[2].astype(float), open_stack(pieces)[2].astype(float)
+    run(source, {}, blocks, fill_missing=True, settings=Settings(tile=64))
+    a, b = open_stack(whole)[2].astype(float), open_stack(blocks)[2].astype(float)
     assert correlation(a, b) > 0.95

@@ -118,7 +118,9 @@ def test_an_interrupted_revert_is_finished(
     from sff_napari.volumes import pipeline
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline.Build, "_coarser", lambda *_: (_ for _ in ()).throw(RuntimeError))
+        patched.setattr(
+            pipeline.Pipeline, "_coarser", lambda *_: (_ for _ in ()).throw(RuntimeError)
+        )
         with pytest.raises(RuntimeError):
             revert(out, "z1-0")
     assert not verify_volume(out).good

@@ -24,7 +24,7 @@ from sff_napari.commands.base import (
 
 if TYPE_CHECKING:
     from sff_napari.volumes.find.detect_volume import Detection
-    from sff_napari.volumes.run.executors import Pool
+    from sff_napari.volumes.run.task import Pool
 
 _MOST_ROWS = 100
 """Folds that are printed at most."""

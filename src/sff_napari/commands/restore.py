@@ -153,7 +153,8 @@ def command(
         else:
             from sff_napari.volumes.plan.settings import Settings
             from sff_napari.volumes.restore_volume import restore_volume
-            from sff_napari.volumes.run.executors import Cluster, Pool, Threads
+            from sff_napari.volumes.run.executors import Cluster, Threads
+            from sff_napari.volumes.run.task import Pool
 
             pool: Pool = (
                 Threads() if workers is None and scheduler is None else Cluster(workers, scheduler)

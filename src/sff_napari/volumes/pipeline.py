@@ -1,11 +1,11 @@
-"""Making a volume, stage by stage: pieces, chunks, what is copied, coarser levels, records."""
+"""Making a volume, stage by stage: blocks, chunks, what is copied, coarser levels, records."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sff_napari.progress import Reporter
 from sff_napari.volumes.plan.keys import digest
@@ -14,34 +14,47 @@ from sff_napari.volumes.plan.slice_plan import SlicePlan
 from sff_napari.volumes.restore.block import load_record
 from sff_napari.volumes.restore.law_stitching import join
 from sff_napari.volumes.restore.window_fit import load_fit
-from sff_napari.volumes.run.executors import Meter, Pool
-from sff_napari.volumes.run.restored_volume import Job, Origin, open_job
-from sff_napari.volumes.run.run_result import Outcome
-from sff_napari.volumes.run.task import Task
+from sff_napari.volumes.run.executors import Meter
+from sff_napari.volumes.run.restored_volume import PixelSource, RestoredVolume, open_restored_volume
+from sff_napari.volumes.run.run_result import RunResult
+from sff_napari.volumes.run.task import (
+    CopyKeys,
+    FillBlock,
+    FitWindow,
+    ImportChunks,
+    Pool,
+    RestoreBlock,
+    Task,
+    WriteChunk,
+    WriteCoarseChunk,
+    WriteCoarseLabel,
+)
 from sff_napari.volumes.verify.record_run import record_run
 from sff_napari.volumes.write.affected_chunks import (
-    finest_cells,
+    affected_places,
+    derived_blocks,
+    derived_keys,
+    derived_tasks,
     label_places,
-    side_blocks,
-    side_keys,
-    side_tasks,
 )
 from sff_napari.volumes.write.chunk_grid import Place
 from sff_napari.volumes.write.copy_chunks import batches, keys_below
 from sff_napari.volumes.write.downsample import above
 from sff_napari.volumes.write.layout import Level
 
+T = TypeVar("T", bound=Task)
+
 _NOTHING = "The slice shows no tissue near its folds: it cannot be restored."
 
 
-class Build:
+class Pipeline:
     """One run over a result, new or not.
 
     Parameters
     ----------
     root : Path
         Folder of the result.
-    origin : Origin
+    origin : PixelSource
         Where the pixels come from that it does not hold.
     pool : Pool
         What does the tasks.
@@ -56,22 +69,22 @@ class Build:
     def __init__(
         self,
         root: Path,
-        origin: Origin,
+        origin: PixelSource,
         pool: Pool,
         settings: Settings,
         reporter: Reporter,
         *,
         fresh: bool,
     ) -> None:
-        self.job: Job = open_job(root, origin)
-        self.folder = self.job.folder
+        self.volume: RestoredVolume = open_restored_volume(root, origin)
+        self.folder = self.volume.folder
         self._pool = pool
         self._settings = settings
         self._reporter = reporter
         self._fresh = fresh
         self._rows: dict[str, dict[str, Any]] = {}
         self._start = time.perf_counter()
-        self.outcome = Outcome()
+        self.outcome = RunResult()
         self._side_keys: set[str] = set()
         self._warnings: dict[int, list[str]] = {}
 
@@ -81,7 +94,7 @@ class Build:
         failed: Mapping[int, str],
         old: Mapping[int, Mapping[str, Any]],
         reverted: Mapping[int, list[dict[str, Any]]] | None = None,
-    ) -> Outcome:
+    ) -> RunResult:
         """Make the slices and everything that depends on them.
 
         Parameters
@@ -111,7 +124,7 @@ class Build:
         self._coarser_labels(todo, patches, old, state)
         seconds = time.perf_counter() - self._start
         record_run(
-            self.job,
+            self.volume,
             todo,
             patches,
             reverted or {},
@@ -125,16 +138,16 @@ class Build:
 
     def copy_lost(self, keys: list[str]) -> None:
         """Try again to copy what could not be read from the source."""
-        tasks = [Task("copy", {"keys": batch}) for batch in batches(keys)]
-        if tasks and self.job.source is not None and not self.job.overlay:
+        tasks = [CopyKeys(tuple(batch)) for batch in batches(keys)]
+        if tasks and self.volume.source is not None and not self.volume.overlay:
             self._stage("copying", (0.0, 0.0), tasks, self._lose)
 
     def _stage(
         self,
         name: str,
         share: tuple[float, float],
-        tasks: list[Task] | Iterable[Task],
-        done: Callable[[Task, dict[str, Any]], None],
+        tasks: Iterable[T],
+        done: Callable[[T, dict[str, Any]], None],
         count: int | None = None,
     ) -> None:
         part = self._reporter.part(*share)
@@ -142,7 +155,7 @@ class Build:
         total = max(count if count is not None else len(list(tasks)), 1)
         finished = 0
 
-        def told(task: Task, value: dict[str, Any]) -> None:
+        def told(task: T, value: dict[str, Any]) -> None:
             nonlocal finished
             finished += 1
             meter.add(value.get("pixels", 0) or value.get("bytes", 0))
@@ -154,25 +167,25 @@ class Build:
             part(min(finished / total, 1.0), f"{name}: {finished} of {total}, {speed}")
 
         part(0.0, name)
-        self._pool.run(str(self.job.root), self.job.origin.to_dict(), tasks, told)
+        self._pool.run(str(self.volume.root), self.volume.origin.to_dict(), tasks, told)
 
     def _restore(self, todo: Mapping[int, SlicePlan]) -> dict[int, list[str]]:
-        """Restore all pieces; return the keys of the patches of each slice that worked."""
-        shape = self.job.layout.finest.axes.shape[1:]
+        """Restore all blocks; return the keys of the patches of each slice that worked."""
+        shape = self.volume.layout.finest.axes.shape[1:]
         patches: dict[int, list[str]] = {}
-        tasks = []
+        tasks: list[RestoreBlock | FillBlock] = []
         fitted = self._fit(todo, shape)
         for z, plan in todo.items():
             if plan.makes and z not in self.outcome.failed:
                 lines, drifts = fitted.get(z, (None, None))
                 made = plan.tasks(shape, self._settings, lines, drifts)
-                patches[z] = [task.arguments["key"] for task in made]
+                patches[z] = [task.key for task in made]
                 tasks += made
                 if plan.note:
                     self.outcome.notes.append(f"Slice {z}: {plan.note}")
 
-        def done(task: Task, value: dict[str, Any]) -> None:
-            z = task.arguments["z"]
+        def done(task: RestoreBlock | FillBlock, value: dict[str, Any]) -> None:
+            z = task.z
             if "failed" in value:
                 self.outcome.failed.setdefault(z, value["failed"])
             else:
@@ -182,12 +195,12 @@ class Build:
         for z, keys in patches.items():
             if z in self.outcome.failed:
                 continue
-            pieces = [load_record(self.job, key) for key in keys]
-            if all(one.get("empty") for one in pieces):
+            blocks = [load_record(self.volume, key) for key in keys]
+            if all(one.get("empty") for one in blocks):
                 self.outcome.failed[z] = _NOTHING
             told = [
                 text
-                for one in pieces
+                for one in blocks
                 for text in (*one.get("notes", ()), *(one.get("report") or {}).get("notes", ()))
             ]
             self.outcome.notes += [f"Slice {z}: {text}" for text in dict.fromkeys(told)]
@@ -196,12 +209,12 @@ class Build:
     def _fit(
         self, todo: Mapping[int, SlicePlan], shape: tuple[int, int]
     ) -> dict[int, tuple[list[dict[str, Any]], dict[int, Any]]]:
-        """Find what the folds did in large slices; return their lines, and drifts by piece."""
+        """Find what the folds did in large slices; return their lines, and drifts by block."""
         tasks = {z: plan.fits(shape, self._settings) for z, plan in todo.items()}
 
-        def done(task: Task, value: dict[str, Any]) -> None:
+        def done(task: FitWindow, value: dict[str, Any]) -> None:
             if "failed" in value:
-                self.outcome.failed.setdefault(task.arguments["z"], value["failed"])
+                self.outcome.failed.setdefault(task.z, value["failed"])
 
         everything = [task for made in tasks.values() for task in made]
         if everything:
@@ -210,7 +223,7 @@ class Build:
         for z, made in tasks.items():
             if not made or z in self.outcome.failed:
                 continue
-            fits = [load_fit(self.job, task.arguments["key"]) for task in made]
+            fits = [load_fit(self.volume, task.key) for task in made]
             self._warnings[z] = [text for one in fits for text in one.get("warnings", [])]
             self.outcome.notes += [f"Slice {z}: {text}" for text in self._warnings[z]]
             lines = join(list(todo[z].folds.values()), fits, shape)
@@ -232,16 +245,16 @@ class Build:
         old: Mapping[int, Mapping[str, Any]],
     ) -> set[Place]:
         """Write the chunks that patches touch; patches of slices that fail here are dropped."""
-        level = self.job.layout.finest
+        level = self.volume.layout.finest
         while True:
-            cells = finest_cells(self.job, todo, patches, old)
-            tasks = [self._cell_task(level, place, todo, found) for place, found in cells.items()]
+            chunks = affected_places(self.volume, todo, patches, old)
+            tasks = [self._cell_task(level, place, todo, found) for place, found in chunks.items()]
             bad: dict[int, str] = {}
 
-            def done(task: Task, value: dict[str, Any], bad: dict[int, str] = bad) -> None:
+            def done(task: WriteChunk, value: dict[str, Any], bad: dict[int, str] = bad) -> None:
                 if "failed" in value:
-                    for z in task.arguments["patches"]:
-                        bad.setdefault(int(z), value["failed"])
+                    for z in task.patches:
+                        bad.setdefault(z, value["failed"])
 
             self._stage("writing chunks", (0.6, 0.72), tasks, done)
             if not bad:
@@ -249,10 +262,10 @@ class Build:
             for z, reason in bad.items():
                 patches.pop(z, None)
                 self.outcome.failed[z] = reason
-        tasks = side_tasks(self.job, todo, patches, old)
-        self._stage("writing masks", (0.72, 0.76), tasks, self._lose)
-        self._side_keys = side_keys(self.job, side_blocks(self.job, todo, patches, old))
-        return set(cells)
+        masks = derived_tasks(self.volume, todo, patches, old)
+        self._stage("writing masks", (0.72, 0.76), masks, self._lose)
+        self._side_keys = derived_keys(self.volume, derived_blocks(self.volume, todo, patches, old))
+        return set(chunks)
 
     def _cell_task(
         self,
@@ -260,82 +273,76 @@ class Build:
         place: Place,
         todo: Collection[int],
         found: Mapping[int, list[str]],
-    ) -> Task:
+    ) -> WriteChunk:
         # A new result holds nothing that an earlier run made and that is not made again.
         held = level.slices_of(place)
         reset = list(held) if self._fresh else sorted(set(held) & set(todo))
         named = {str(z): sorted(keys) for z, keys in sorted(found.items())}
-        key = digest([self.job.plan["key"], "cell", list(place), named, reset])
-        return Task("cell", {"key": key, "place": list(place), "patches": named, "reset": reset})
+        key = digest([self.volume.plan["key"], "cell", list(place), named, reset])
+        patches = {z: tuple(sorted(keys)) for z, keys in sorted(found.items())}
+        return WriteChunk(key, place, patches, tuple(reset))
 
     def _lose(self, task: Task, value: dict[str, Any]) -> None:
         if "failed" in value:
-            self.outcome.unmade[_named(task)] = value["failed"]
+            self.outcome.unmade[str(task)] = value["failed"]
         self.outcome.lost.update(value.get("lost", {}))
 
     def _copy(self, touched: set[Place]) -> None:
         """Copy all that is not written by another task; an overlay copies nothing."""
-        if self.job.overlay or not self._fresh:
+        if self.volume.overlay or not self._fresh:
             return
-        finest = self.job.layout.finest
-        if self.job.origin.kind == "stack":
-            everywhere = tuple(slice(0, n) for n in finest.cells.shape)
-            rest = (p for p in finest.cells.touching(everywhere) if p not in touched)
-            count = -(-_product(finest.cells.grid) // 128)
-            tasks: Iterable[Task] = (
-                Task("import", {"places": [list(p) for p in batch]}) for batch in batches(rest)
-            )
+        finest = self.volume.layout.finest
+        if self.volume.origin.kind == "stack":
+            everywhere = tuple(slice(0, n) for n in finest.chunks.shape)
+            rest = (p for p in finest.chunks.touching(everywhere) if p not in touched)
+            count = -(-_product(finest.chunks.grid) // 128)
+            tasks: Iterable[Task] = (ImportChunks(tuple(batch)) for batch in batches(rest))
             self._stage("copying", (0.76, 0.9), tasks, self._lose, count)
             return
-        own = set(self.job.plan["documents"])
+        own = set(self.volume.plan["documents"])
         places = touched
-        for number, level in enumerate(self.job.layout.levels):
+        for number, level in enumerate(self.volume.layout.levels):
             if number:
-                places = above(level, self.job.level(number - 1), places)
-            own |= {level.cells.key(place) for place in places}
+                places = above(level, self.volume.level(number - 1), places)
+            own |= {level.chunks.key(place) for place in places}
         own |= self._side_keys
-        keys = [key for key in keys_below(self.job) if key not in own]
-        tasks = [Task("copy", {"keys": batch}) for batch in batches(keys)]
+        keys = [key for key in keys_below(self.volume) if key not in own]
+        tasks = [CopyKeys(tuple(batch)) for batch in batches(keys)]
         self._stage("copying", (0.76, 0.9), tasks, self._lose)
 
     def _coarser(self, touched: set[Place], state: str) -> None:
         places = touched
-        levels = self.job.layout.levels
-        imported = self._fresh and self.job.imported
+        levels = self.volume.layout.levels
+        imported = self._fresh and self.volume.imported
         for number in range(1, len(levels)):
             level = levels[number]
             places = above(level, levels[number - 1], places)
             if imported:
-                everywhere = tuple(slice(0, n) for n in level.cells.shape)
-                places = set(level.cells.touching(everywhere))
+                everywhere = tuple(slice(0, n) for n in level.chunks.shape)
+                places = set(level.chunks.touching(everywhere))
             tasks = [
-                Task(
-                    "coarse",
-                    {
-                        "key": digest([self.job.plan["key"], state, number, list(place)]),
-                        "level": number,
-                        "place": list(place),
-                    },
+                WriteCoarseChunk(
+                    digest([self.volume.plan["key"], state, number, list(place)]), number, place
                 )
                 for place in sorted(places)
             ]
             lost: list[str] = []
 
             def done(
-                task: Task,
+                task: WriteCoarseChunk,
                 value: dict[str, Any],
                 level: Level = level,
                 lost: list[str] = lost,
             ) -> None:
                 if "failed" in value:
-                    key = level.cells.key(tuple(task.arguments["place"]))
+                    key = level.chunks.key(task.place)
                     self.outcome.unmade[key] = value["failed"]
                     lost.append(key)
 
             self._stage("coarser levels", (0.9, 0.96), tasks, done)
-            if lost and self._fresh and self.job.source is not None and not self.job.overlay:
+            if lost and self._fresh and self.volume.source is not None and not self.volume.overlay:
                 # What cannot be made anew stays as it was.
-                self._stage("copying", (0.96, 0.96), [Task("copy", {"keys": lost})], self._lose)
+                self._stage("copying", (0.96, 0.96), [CopyKeys(tuple(lost))], self._lose)
 
     def _coarser_labels(
         self,
@@ -344,30 +351,19 @@ class Build:
         old: Mapping[int, Mapping[str, Any]],
         state: str,
     ) -> None:
-        places = label_places(self.job, side_blocks(self.job, todo, patches, old))
-        for number in range(1, len(self.job.labels)):
-            level = self.job.labels[number]
-            places = above(level, self.job.labels[number - 1], places)
+        places = label_places(self.volume, derived_blocks(self.volume, todo, patches, old))
+        for number in range(1, len(self.volume.labels)):
+            level = self.volume.labels[number]
+            places = above(level, self.volume.labels[number - 1], places)
             tasks = [
-                Task(
-                    "coarse label",
-                    {
-                        "key": digest([self.job.plan["key"], state, "label", number, list(place)]),
-                        "level": number,
-                        "place": list(place),
-                    },
+                WriteCoarseLabel(
+                    digest([self.volume.plan["key"], state, "label", number, list(place)]),
+                    number,
+                    place,
                 )
                 for place in sorted(places)
             ]
             self._stage("writing masks", (0.96, 0.99), tasks, self._lose)
-
-
-def _named(task: Task) -> str:
-    """Return what a person calls the chunk of a task."""
-    arguments = task.arguments
-    if "z" in arguments:
-        return f"{task.kind} of slice {arguments['z']}, block {tuple(arguments['block'])}"
-    return f"{task.kind}, level {arguments['level']}, {tuple(arguments['place'])}"
 
 
 def _product(numbers: Iterable[int]) -> int:

@@ -17,15 +17,16 @@ from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.sessions.neighbours import REACH
 from sff_napari.stacks import Stack
 from sff_napari.volumes.find.missing import find_missing
-from sff_napari.volumes.pipeline import Build
+from sff_napari.volumes.pipeline import Pipeline
 from sff_napari.volumes.plan.settings import Settings
 from sff_napari.volumes.plan.slice_plan import SlicePlan, plan_slice, plan_slices
 from sff_napari.volumes.plan.volume_plan import VolumePlan, plan_volume
-from sff_napari.volumes.run.executors import Pool, Threads
+from sff_napari.volumes.run.executors import Threads
 from sff_napari.volumes.run.folder import RECORDS, WORK, Folder
 from sff_napari.volumes.run.lock import Lock
 from sff_napari.volumes.run.restored_volume import PLAN, SELF, read_plan
-from sff_napari.volumes.run.run_result import Outcome
+from sff_napari.volumes.run.run_result import RunResult
+from sff_napari.volumes.run.task import Pool
 from sff_napari.volumes.verify import records
 from sff_napari.volumes.verify.provenance import carry
 from sff_napari.volumes.verify.source_state import changed_since, check_unchanged
@@ -48,7 +49,7 @@ class Summary:
     """
 
     out: Path
-    outcome: Outcome
+    outcome: RunResult
     present: list[int]
     seconds: float
 
@@ -202,7 +203,7 @@ def _make(
     pool: Pool,
     reporter: Reporter,
     stack: Stack,
-) -> Outcome:
+) -> RunResult:
     part = part_of(target)
     if (part / PLAN).exists() and changed_since(part, stack):
         plan.notes.append(
@@ -225,7 +226,7 @@ def _make(
         if not (part / PLAN).exists():
             plan.write(part)
         Folder(part).put(records.TODO, _todo(plans))
-        build = Build(part, plan.origin, pool, settings, reporter, fresh=True)
+        build = Pipeline(part, plan.origin, pool, settings, reporter, fresh=True)
         outcome = build.run(plans, failed, {})
         carry(part, plan.origin)
         try:
@@ -262,7 +263,7 @@ def _finish(
     pool: Pool,
     reporter: Reporter,
     positions: Sequence[float] | None,
-) -> tuple[Outcome, list[int]]:
+) -> tuple[RunResult, list[int]]:
     """Do what is missing in a result that is there."""
     try:
         made = read_plan(target)
@@ -291,14 +292,14 @@ def _finish(
     if not todo and not failed and not lost:
         if (target / WORK).exists():
             folder.clear_work()
-        return Outcome(), [one.z for one in present]
+        return RunResult(), [one.z for one in present]
     # What failed because of the source may work now that the source is better.
     again = lost or unmade or any(record["status"] == "failed" for record in old.values())
     origin = plan.origin if made["overlay"] or again else SELF
     with Lock(target):
         if todo:
             folder.put(records.TODO, _todo(todo))
-        build = Build(target, origin, pool, settings, reporter, fresh=False)
+        build = Pipeline(target, origin, pool, settings, reporter, fresh=False)
         build.copy_lost(sorted(lost))
         taken_back = {z: list(record.get("reverted", [])) for z, record in old.items()}
         outcome = build.run(todo, failed, old, taken_back)
@@ -311,7 +312,7 @@ def _todo(plans: Sequence[SlicePlan]) -> bytes:
 
 
 def _start_afresh_unless_same(part: Path, plans: Sequence[SlicePlan]) -> None:
-    """Remove all but the restored pieces if an unfinished run was for other slices or folds."""
+    """Remove all but the restored blocks if an unfinished run was for other slices or folds."""
     folder = Folder(part)
     found = folder.get(records.TODO)
     if found is None or found == _todo(plans):

@@ -31,8 +31,7 @@ from sff_napari.volumes.find.checkpoint import (
 )
 from sff_napari.volumes.find.search import Search, search_slices, slabs
 from sff_napari.volumes.run.errors import sentence
-from sff_napari.volumes.run.executors import Pool
-from sff_napari.volumes.run.task import Task
+from sff_napari.volumes.run.task import Pool, SearchSlices
 
 
 @dataclass
@@ -143,9 +142,9 @@ def detect_volume(
         report = Reporter(progress, cancelled)
         count = len(result.before)
 
-        def done(task: Task, said: Mapping[str, Any]) -> None:
+        def done(task: SearchSlices, said: Mapping[str, Any]) -> None:
             nonlocal count
-            for z in task.arguments["slices"]:
+            for z in task.slices:
                 count += 1
                 about = said if "failed" in said else said["slices"][str(z)]
                 if "failed" in about:
@@ -162,18 +161,16 @@ def detect_volume(
             report(count / max(1, len(chosen)), f"{count} of {len(chosen)} slices")
 
         report(count / max(1, len(chosen)), "searching")
-        place = {
-            "place": stack.location,
-            "select": stack.select,
-            "search": how.to_dict(),
-        }
         with _shared(stack):
-            tasks = (Task("search", {"slices": part, **place}) for part in slabs(stack, left))
+            tasks = (
+                SearchSlices(tuple(part), stack.location, stack.select, how.to_dict())
+                for part in slabs(stack, left)
+            )
             if pool is not None:
                 pool.run("", {}, tasks, done)
             else:
                 for task in tasks:
-                    done(task, search_task(task.arguments))
+                    done(task, search_task(task))
         result.searched.sort()
         result.about = {"parameters": parameters, "slices": as_ranges(result.searched)}
         if out is not None:
@@ -183,14 +180,13 @@ def detect_volume(
     return result
 
 
-def search_task(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def search_task(task: SearchSlices) -> dict[str, Any]:
     """Search slices that lie in the same chunks, wherever this runs.
 
     Parameters
     ----------
-    arguments : mapping
-        ``slices``; ``place`` and ``select``, what `open_stack` takes;
-        ``search``, see `Search`.
+    task : SearchSlices
+        What to do.
 
     Returns
     -------
@@ -199,17 +195,16 @@ def search_task(arguments: Mapping[str, Any]) -> dict[str, Any]:
         types, with ``empty`` and a sentence if it holds no image; or
         ``failed`` with a sentence.
     """
-    slices = [int(z) for z in arguments["slices"]]
-    search = Search.from_dict(arguments["search"])
+    slices = list(task.slices)
+    search = Search.from_dict(task.search)
     if len(slices) > 1:
         try:
-            stack = _opened(arguments["place"], arguments["select"])
+            stack = _opened(task.place, task.select)
             found = search_slices(stack, slices, search)
             return {"slices": {str(z): _searched(stack, z, found[z]) for z in slices}}
         except Exception:  # which of them it was is found out one by one
             pass
-    place, select = arguments["place"], arguments["select"]
-    return {"slices": {str(z): _search_one(place, select, z, search) for z in slices}}
+    return {"slices": {str(z): _search_one(task.place, task.select, z, search) for z in slices}}
 
 
 def _search_one(

@@ -1,4 +1,4 @@
-"""Measuring a line that was found at a reduced scale at full scale, piece by piece."""
+"""Measuring a line that was found at a reduced scale at full scale, block by block."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sff_napari.volumes.find.line_merging import Course
 PIECE = 1536.0
 """Length of the line that is measured at a time, px."""
 _OVERLAP = 192.0
-"""How far the pieces reach beyond what is taken of them, px."""
+"""How far the blocks reach beyond what is taken of them, px."""
 _MARGIN = 192
-"""Tissue around a piece that is read with it, px: more than a wide fold needs at its sides."""
+"""Tissue around a block that is read with it, px: more than a wide fold needs at its sides."""
 _LEAST_CONFIRMED = 0.5
 """A line of which less than this share is seen at full scale is no fold."""
 _SPACING = 8.0
-"""Distance between the points that describe a piece to start with, px."""
+"""Distance between the points that describe a block to start with, px."""
 
 
 def refined(stack: Stack, z: int, line: Course, factor: int) -> Fold | None:
@@ -108,7 +108,7 @@ def _every(rough: Course) -> int:
 
 
 def _cut(
-    piece: Course,
+    block: Course,
     line: Course,
     along: NDArray[np.float64],
     first: float,
@@ -116,10 +116,10 @@ def _cut(
     is_first: bool,
     is_last: bool,
 ) -> Course:
-    """Return the part of a piece beside the stretch of the line that it stands for."""
-    squared = ((piece.points[:, None] - line.points[None]) ** 2).sum(axis=2)
+    """Return the part of a block beside the stretch of the line that it stands for."""
+    squared = ((block.points[:, None] - line.points[None]) ** 2).sum(axis=2)
     place = along[squared.argmin(axis=1)]
-    way = piece if place[-1] >= place[0] else piece.reversed()
+    way = block if place[-1] >= place[0] else block.reversed()
     place = place if place[-1] >= place[0] else place[::-1]
     keep = np.ones(len(place), np.bool_)
     if not is_first:

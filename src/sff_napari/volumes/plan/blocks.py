@@ -1,9 +1,9 @@
-"""Cutting a large slice into pieces along its folds, and joining them again without a seam.
+"""Cutting a large slice into blocks along its folds, and joining them again without a seam.
 
-What a fold does to tissue fades with the distance from its line, so a piece
-that no fold comes near stays as it is.  A piece is restored with tissue around
+What a fold does to tissue fades with the distance from its line, so a block
+that no fold comes near stays as it is.  A block is restored with tissue around
 it.  Pieces overlap by a band in which one fades into the next; the shares of
-all pieces sum to one at every pixel.
+all blocks sum to one at every pixel.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ DEFAULT_TILE = 2048
 REACH = 512
 """Distance from a fold line, px, beyond which tissue is taken as not displaced."""
 BAND = 32
-"""Half of the width, px, over which a piece fades into the next."""
+"""Half of the width, px, over which a block fades into the next."""
 _DENSE = 16.0
 """Distance, px, of the vertices of a line that is cut, unless they would be too many."""
 _MARGIN = 128
-"""Pixels beyond what a piece reads up to which the fold line is kept: its curve needs them."""
+"""Pixels beyond what a block reads up to which the fold line is kept: its curve needs them."""
 
 _CLOSE = 64
-"""Pixels beside a piece within which a line runs through it: lines drawn by hand may lie off."""
+"""Pixels beside a block within which a line runs through it: lines drawn by hand may lie off."""
 _CONTEXT = 128
-"""Pixels around a piece of a slice that is made as a whole."""
+"""Pixels around a block of a slice that is made as a whole."""
 
 Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Piece:
+class Block:
     """A part of a slice that is restored on its own.
 
     Parameters
     ----------
     number : int
-        Among the pieces of the slice, row by row.
+        Among the blocks of the slice, row by row.
     rows, columns : (first, end)
         What it writes, px.
     read_rows, read_columns : (first, end)
         What it reads, px.
     row_seams, column_seams : (first, second)
-        Where it fades into the pieces before and after it, px; None at the
+        Where it fades into the blocks before and after it, px; None at the
         end of the slice.
     """
 
@@ -73,7 +73,7 @@ class Piece:
         )
 
     def core(self, shape: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Return top, bottom, left and right of what belongs to no other piece of a slice."""
+        """Return top, bottom, left and right of what belongs to no other block of a slice."""
         top, bottom = self.row_seams
         left, right = self.column_seams
         return (
@@ -89,18 +89,18 @@ class Piece:
         return self.row_seams == self.column_seams == (None, None)
 
     def share(self, rows: Span, columns: Span) -> NDArray[np.float32]:
-        """Return how much this piece counts in a part of the slice, (rows, columns) in [0, 1]."""
+        """Return how much this block counts in a part of the slice, (rows, columns) in [0, 1]."""
         return np.multiply.outer(
             _ramp(rows, self.row_seams), _ramp(columns, self.column_seams)
         ).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the piece as plain JSON types."""
+        """Return the block as plain JSON types."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Piece:
-        """Return the piece that `to_dict` described."""
+    def from_dict(cls, record: dict[str, Any]) -> Block:
+        """Return the block that `to_dict` described."""
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in record.items()
         }
@@ -119,42 +119,42 @@ def _ramp(span: Span, seams: tuple[int | None, int | None]) -> NDArray[np.float6
 
 def cut(
     shape: tuple[int, int], tile: int, folds: Sequence[Fold]
-) -> list[tuple[Piece, tuple[Fold, ...]]]:
-    """Return the pieces of a slice that folds come near, each with the folds as it sees them.
+) -> list[tuple[Block, tuple[Fold, ...]]]:
+    """Return the blocks of a slice that folds come near, each with the folds as it sees them.
 
     Parameters
     ----------
     shape : (Y, X)
         Of the slice.
     tile : int
-        Side of the pieces, px; a slice that is no larger stays whole.
+        Side of the blocks, px; a slice that is no larger stays whole.
     folds : sequence of Fold
         In pixels of the slice.
 
     Returns
     -------
     list of (Piece, tuple of Fold)
-        The folds in pixels of what the piece reads.
+        The folds in pixels of what the block reads.
     """
     found = []
     given = tuple(folds)
     folds = [_dense(fold) for fold in folds]
-    for piece in _pieces(shape, tile, REACH):
-        if piece.alone:
-            return [(piece, given)]
-        top, bottom, left, right = piece.core(shape)
+    for block in _pieces(shape, tile, REACH):
+        if block.alone:
+            return [(block, given)]
+        top, bottom, left, right = block.core(shape)
         near = (top - REACH, bottom + REACH, left - REACH, right + REACH)
         if any(_touches(fold, near) for fold in folds):
-            seen = tuple(one for fold in folds for one in _seen(fold, piece))
+            seen = tuple(one for fold in folds for one in _seen(fold, block))
             if seen:
-                found.append((piece, seen))
+                found.append((block, seen))
     return found
 
 
 def windows(
     shape: tuple[int, int], tile: int, folds: Sequence[Fold]
-) -> list[tuple[Piece, list[tuple[int, Fold]]]]:
-    """Return the pieces of a slice that fold lines run through.
+) -> list[tuple[Block, list[tuple[int, Fold]]]]:
+    """Return the blocks of a slice that fold lines run through.
 
     Parameters
     ----------
@@ -164,37 +164,37 @@ def windows(
     Returns
     -------
     list of (Piece, list of (int, Fold))
-        The number of each fold that the piece sees, and the fold in pixels of
-        what the piece reads; one that leaves and comes back is there twice.
+        The number of each fold that the block sees, and the fold in pixels of
+        what the block reads; one that leaves and comes back is there twice.
     """
     found = []
     folds = [_dense(fold) for fold in folds]
-    for piece in _pieces(shape, tile, REACH):
-        top, bottom, left, right = piece.core(shape)
+    for block in _pieces(shape, tile, REACH):
+        top, bottom, left, right = block.core(shape)
         near = (top - _CLOSE, bottom + _CLOSE, left - _CLOSE, right + _CLOSE)
         if any(_touches(fold, near) for fold in folds):
             seen = [
-                (number, one) for number, fold in enumerate(folds) for one in _seen(fold, piece)
+                (number, one) for number, fold in enumerate(folds) for one in _seen(fold, block)
             ]
             if seen:
-                found.append((piece, seen))
+                found.append((block, seen))
     return found
 
 
-def cut_all(shape: tuple[int, int], tile: int, around: int = _CONTEXT) -> list[Piece]:
-    """Return all pieces of a slice, which read so many pixels around; else as in `cut`."""
+def cut_all(shape: tuple[int, int], tile: int, around: int = _CONTEXT) -> list[Block]:
+    """Return all blocks of a slice, which read so many pixels around; else as in `cut`."""
     return list(_pieces(shape, tile, around))
 
 
-def _pieces(shape: tuple[int, int], tile: int, around: int) -> Iterator[Piece]:
+def _pieces(shape: tuple[int, int], tile: int, around: int) -> Iterator[Block]:
     rows, columns = (_spans(side, tile) for side in shape)
     if len(rows) == len(columns) == 1:
         whole = (0, shape[0]), (0, shape[1])
-        yield Piece(0, *whole, *whole)
+        yield Block(0, *whole, *whole)
         return
     for i, (top, bottom) in enumerate(rows):
         for j, (left, right) in enumerate(columns):
-            yield Piece(
+            yield Block(
                 i * len(columns) + j,
                 _grown(top, bottom, shape[0], BAND),
                 _grown(left, right, shape[1], BAND),
@@ -252,10 +252,10 @@ def _inside(
     return enter, leave
 
 
-def _seen(fold: Fold, piece: Piece) -> list[Fold]:
-    """Return the parts of a fold near what a piece reads, in pixels of what it reads."""
-    top, bottom = piece.read_rows
-    left, right = piece.read_columns
+def _seen(fold: Fold, block: Block) -> list[Fold]:
+    """Return the parts of a fold near what a block reads, in pixels of what it reads."""
+    top, bottom = block.read_rows
+    left, right = block.read_columns
     points = np.asarray(fold.vertices, dtype=float)
     widths = np.asarray(fold.half_widths or [fold.half_width] * len(points), dtype=float)
     enter, leave = _inside(

@@ -1,4 +1,4 @@
-"""What is done to each slice: its folds, its neighbours, its pieces, and a key for the result."""
+"""What is done to each slice: its folds, its neighbours, its blocks, and a key for the result."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from sff_napari.folds import Fold
 from sff_napari.sessions import choose_neighbours, clean_pairs
-from sff_napari.volumes.plan.blocks import Piece, cut, cut_all, windows
+from sff_napari.volumes.plan.blocks import Block, cut, cut_all, windows
 from sff_napari.volumes.plan.keys import digest
 from sff_napari.volumes.plan.settings import Settings
 from sff_napari.volumes.restore.law_stitching import around, near
 from sff_napari.volumes.restore.missing_slice import LONGEST
-from sff_napari.volumes.run.task import Task
+from sff_napari.volumes.run.task import FillBlock, FitWindow, RestoreBlock
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class SlicePlan:
         settings: Settings,
         lines: Sequence[Mapping[str, Any]] | None = None,
         drifts: Mapping[int, Any] | None = None,
-    ) -> list[Task]:
-        """Return the tasks that restore the slice, one for each piece.
+    ) -> Sequence[RestoreBlock | FillBlock]:
+        """Return the tasks that restore the slice, one for each block.
 
         Parameters
         ----------
@@ -72,23 +72,22 @@ class SlicePlan:
         lines : sequence of mapping, optional
             What the folds did, in a large slice; see `lines.join`.
         drifts : mapping of int to mapping, optional
-            Where the slice lies against its neighbours, by number of the piece.
+            Where the slice lies against its neighbours, by number of the block.
         """
         if lines is not None:
-            found = []
-            for piece in cut_all(shape, settings.tile, around(lines)):
-                beside = near(lines, piece)
-                if beside:
-                    more = {"lines": beside, "drift": (drifts or {}).get(piece.number)}
-                    found.append(self._task("restore", piece, (), settings, more))
-            return found
+            return [
+                self._restore(block, (), settings, beside, (drifts or {}).get(block.number))
+                for block in cut_all(shape, settings.tile, around(lines))
+                if (beside := near(lines, block))
+            ]
         if self.fill:
-            pieces = cut_all(shape, settings.tile)
-            return [self._task("fill", piece, (), settings) for piece in pieces]
+            return [
+                FillBlock(*self._task(block, settings)) for block in cut_all(shape, settings.tile)
+            ]
         parts = cut(shape, settings.tile, list(self.folds.values()))
-        return [self._task("restore", piece, folds, settings) for piece, folds in parts]
+        return [self._restore(block, folds, settings) for block, folds in parts]
 
-    def fits(self, shape: tuple[int, int], settings: Settings) -> list[Task]:
+    def fits(self, shape: tuple[int, int], settings: Settings) -> list[FitWindow]:
         """Return the tasks that find what the folds did, where a slice is not done in one piece.
 
         Parameters
@@ -100,38 +99,35 @@ class SlicePlan:
         """
         if max(shape) <= settings.tile or settings.unfolding != "law" or not self.folds:
             return []
-        found = []
-        for piece, seen in windows(shape, settings.tile, list(self.folds.values())):
-            numbers = {"numbers": [number for number, _ in seen]}
-            folds = tuple(fold for _, fold in seen)
-            found.append(self._task("fit", piece, folds, settings, numbers))
-        return found
+        return [
+            FitWindow(
+                *self._task(block, settings),
+                folds=tuple(fold for _, fold in seen),
+                numbers=tuple(number for number, _ in seen),
+            )
+            for block, seen in windows(shape, settings.tile, list(self.folds.values()))
+        ]
 
-    def _task(
+    def _restore(
         self,
-        kind: str,
-        piece: Piece,
+        block: Block,
         folds: Sequence[Fold],
         settings: Settings,
-        more: Mapping[str, Any] | None = None,
-    ) -> Task:
-        weights = settings.weights
-        beside = "" if self.clean is None else f"-c{self.clean[0]:06d}"
-        return Task(
-            kind,
-            {
-                "key": f"z{self.z:06d}-p{piece.number:05d}-{self.key[:16]}{beside}",
-                "z": self.z,
-                "piece": piece.to_dict(),
-                "folds": [fold.to_dict() for fold in folds],
-                "previous": self.previous,
-                "following": self.following,
-                "clean": None if self.clean is None else list(self.clean),
-                "device": settings.device,
-                "weights": None if weights is None else str(weights.resolve()),
-                **(more or {}),
-            },
+        lines: Sequence[Mapping[str, Any]] | None = None,
+        drift: Mapping[str, Any] | None = None,
+    ) -> RestoreBlock:
+        weights = None if settings.weights is None else str(settings.weights.resolve())
+        return RestoreBlock(
+            *self._task(block, settings), tuple(folds), self.clean, weights, lines, drift
         )
+
+    def _task(
+        self, block: Block, settings: Settings
+    ) -> tuple[str, int, Block, int | None, int | None, str]:
+        """Return what every task of a block needs, in the order of `BlockTask`."""
+        beside = "" if self.clean is None else f"-c{self.clean[0]:06d}"
+        key = f"z{self.z:06d}-p{block.number:05d}-{self.key[:16]}{beside}"
+        return key, self.z, block, self.previous, self.following, settings.device
 
 
 def plan_slices(

@@ -1,4 +1,4 @@
-"""What a run will do: settings, slices, their neighbours and pieces, and keys for all results."""
+"""What a run will do: settings, slices, their neighbours and blocks, and keys for all results."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from sff_napari.stacks.uris import is_address
 from sff_napari.volumes.plan.keys import digest, joined
 from sff_napari.volumes.plan.settings import Settings
 from sff_napari.volumes.run.folder import ORIGINALS, Folder
-from sff_napari.volumes.run.restored_volume import FORMAT, PLAN, VERSION, Origin
+from sff_napari.volumes.run.restored_volume import FORMAT, PLAN, VERSION, PixelSource
 from sff_napari.volumes.verify.records import to_json
-from sff_napari.volumes.write.chunk_grid import Cells
-from sff_napari.volumes.write.derived_arrays import lay_out_sides
+from sff_napari.volumes.write.chunk_grid import ChunkGrid
+from sff_napari.volumes.write.derived_arrays import lay_out_derived_arrays
 from sff_napari.volumes.write.downsample import recognise
 from sff_napari.volumes.write.layout import Layout, find_arrays, read_documents
 from sff_napari.volumes.write.raw_bytes import raw
@@ -43,13 +43,13 @@ class VolumePlan:
         The content of ``plan.json``.
     documents : dict of str to bytes
         Metadata files of the result that are not copied.
-    origin : Origin
+    origin : PixelSource
         Where the pixels come from.
     """
 
     plan: dict[str, Any]
     documents: dict[str, bytes]
-    origin: Origin
+    origin: PixelSource
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -111,7 +111,7 @@ def plan_volume(
     is_zarr = stack.kind.startswith(("zarr", "OME-Zarr"))
     if is_zarr and is_address(place):
         place = stack.location or place
-    origin = Origin("zarr" if is_zarr else "stack", place, tuple(sorted(select.items())))
+    origin = PixelSource("zarr" if is_zarr else "stack", place, tuple(sorted(select.items())))
     notes: list[str] = []
     if is_zarr:
         layout, documents, reduction = _of_zarr(place, stack, select, notes)
@@ -129,7 +129,7 @@ def plan_volume(
         "axes": stack.axes if is_zarr else "zyx",
         "select": dict(select) if is_zarr else {},
         "group": layout.group,
-        "arrays": [level.cells.path for level in layout.levels],
+        "arrays": [level.chunks.path for level in layout.levels],
         "labels": [],
         "displacement": "",
         "confidence": "",
@@ -142,8 +142,8 @@ def plan_volume(
         return documents.get(key) if not is_zarr else raw(store, key)
 
     store = store_at(place) if is_zarr else MemoryStore()
-    zarr_format = layout.finest.cells.array.metadata.zarr_format
-    sides = lay_out_sides(layout, get, zarr_format, confident=settings.unfolding == "law")
+    zarr_format = layout.finest.chunks.array.metadata.zarr_format
+    sides = lay_out_derived_arrays(layout, get, zarr_format, confident=settings.unfolding == "law")
     plan["labels"], plan["displacement"] = sides.labels, sides.displacement
     plan["confidence"] = sides.confidence
     plan["key"] = digest(
@@ -193,7 +193,7 @@ def _stored(get: Callable[[str], bytes | None], arrays: list[str], notes: list[s
     kept = arrays[:1]
     for path in arrays[1:]:
         try:
-            Cells(path, read_documents(get, path))
+            ChunkGrid(path, read_documents(get, path))
         except StackError:
             notes.append(f"The level {path!r} is named in the metadata but cannot be read.")
         else:
@@ -206,7 +206,7 @@ def _reduction(store: Store, layout: Layout, count: int, notes: list[str]) -> st
     way: str | None = None
     if len(layout.levels) > 1:
         fine, coarse = (
-            zarr.open_array(store, path=level.cells.path, mode="r") for level in layout.levels[:2]
+            zarr.open_array(store, path=level.chunks.path, mode="r") for level in layout.levels[:2]
         )
         try:
             way = recognise(fine, coarse, layout.levels[1])

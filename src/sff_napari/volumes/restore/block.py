@@ -1,4 +1,4 @@
-"""The task that restores one piece of one slice and stores what it changes."""
+"""The task that restores one block of one slice and stores what it changes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from sff_napari.restoration import Restoration, restore
 from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.methods import Methods
 from sff_napari.restoration.unfolding.fitted_fold import LawUnfolding
-from sff_napari.volumes.plan.blocks import Piece
+from sff_napari.volumes.plan.blocks import Block
 from sff_napari.volumes.restore.block_confidence import confidence
 from sff_napari.volumes.restore.law_stitching import errors_in, unfolding_in
 from sff_napari.volumes.restore.patches import Patch
 from sff_napari.volumes.run.cancellation import stopping
 from sff_napari.volumes.run.folder import WORK
-from sff_napari.volumes.run.restored_volume import Job
+from sff_napari.volumes.run.restored_volume import RestoredVolume
+from sff_napari.volumes.run.task import RestoreBlock
 from sff_napari.volumes.to_json import as_plain
 
 _LEAST_GAP = 1e-3
@@ -38,7 +39,7 @@ _LEAST_GAP = 1e-3
 _LOOKED_AT = 256
 """Longer side, px, at which it is looked whether neighbours are aligned."""
 INNER = 1024
-"""Side of the tiles within a piece, px: larger ones need more memory and gain nothing."""
+"""Side of the tiles within a block, px: larger ones need more memory and gain nothing."""
 
 
 def patch_key(key: str, ending: str) -> str:
@@ -46,31 +47,27 @@ def patch_key(key: str, ending: str) -> str:
     return f"{WORK}/patches/{key}.{ending}"
 
 
-def load_patch(job: Job, key: str) -> Patch:
+def load_patch(volume: RestoredVolume, key: str) -> Patch:
     """Return a stored patch."""
-    data = job.folder.get(patch_key(key, "npz"))
-    piece = Piece.from_dict(load_record(job, key)["piece"])
-    return Patch.from_bytes(data or b"", piece)
+    data = volume.folder.get(patch_key(key, "npz"))
+    block = Block.from_dict(load_record(volume, key)["piece"])
+    return Patch.from_bytes(data or b"", block)
 
 
-def load_record(job: Job, key: str) -> dict[str, Any]:
+def load_record(volume: RestoredVolume, key: str) -> dict[str, Any]:
     """Return the record of a stored patch."""
-    return dict(json.loads(job.folder.get(patch_key(key, "json")) or b"{}"))
+    return dict(json.loads(volume.folder.get(patch_key(key, "json")) or b"{}"))
 
 
-def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
-    """Restore a piece of a slice.
+def restore_block(volume: RestoredVolume, task: RestoreBlock) -> dict[str, Any]:
+    """Restore a block of a slice.
 
     Parameters
     ----------
-    job : Job
+    volume : RestoredVolume
         The volume.
-    task : mapping
-        ``key``, ``z``, ``piece``, ``folds`` (in pixels of what the piece
-        reads), ``previous``, ``following`` (slices or None), ``clean`` (two
-        undamaged slices next to each other or None), ``device`` and
-        ``weights``; in a large slice ``lines`` and ``drift``, what the folds
-        did as it was found before.
+    task : RestoreBlock
+        What to do.
 
     Returns
     -------
@@ -84,64 +81,64 @@ def restore_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     Stop
         If the result cannot be written.
     """
-    key = task["key"]
-    piece = Piece.from_dict(task["piece"])
-    if job.folder.has(patch_key(key, "json")):
-        return {"pixels": piece.pixels}
-    part = slice(*piece.read_rows), slice(*piece.read_columns)
-    damaged = job.read_before(task["z"], *part)
-    around = job.neighbours_before(task, *part)
+    key = task.key
+    block = task.block
+    if volume.folder.has(patch_key(key, "json")):
+        return {"pixels": block.pixels}
+    part = slice(*block.read_rows), slice(*block.read_columns)
+    damaged = volume.read_before(task.z, *part)
+    around = volume.neighbours_before(task.neighbours, *part)
     notes = [
-        f"Slice {task[name]} shows nothing here and was left out."
-        for name in ("previous", "following")
-        if task[name] is not None and name not in around
+        f"Slice {z} shows nothing here and was left out."
+        for name, z in task.neighbours.items()
+        if name not in around
     ]
-    notes += _gaps(task["z"], damaged)
+    notes += _gaps(task.z, damaged)
     for name, image in around.items():
-        notes += _gaps(task[name], image)
-        notes += unaligned(image, damaged, task[name], task["z"])
+        notes += _gaps(task.neighbours[name], image)
+        notes += unaligned(image, damaged, task.neighbours[name], task.z)
     record: dict[str, Any]
-    if is_constant(damaged) and not piece.alone:
-        patch, record = _nothing(piece, damaged), {"empty": True}
+    if is_constant(damaged) and not block.alone:
+        patch, record = _nothing(block, damaged), {"empty": True}
     else:
         if not around:
             raise InputError("No neighbouring slice shows tissue here: it cannot be restored.")
-        folds = [Fold.from_dict(one) for one in task["folds"]]
+        folds = list(task.folds)
         made = (
-            _restore(job, damaged, around, folds, task)
-            if task.get("lines") is None
+            _restore(volume, damaged, around, folds, task)
+            if task.lines is None
             else render(
                 damaged,
                 around,
                 unfolding_in(
-                    task["lines"],
-                    piece,
-                    job.plan["parameters"]["cover"],
-                    task["drift"],
-                    choose_device(device_here(task["device"])),
+                    task.lines,
+                    block,
+                    volume.plan["parameters"]["cover"],
+                    task.drift,
+                    choose_device(device_here(task.device)),
                 ),
-                job.plan["parameters"],
+                volume.plan["parameters"],
                 task,
-                piece,
+                block,
             )
         )
         restored = made.restored.astype(damaged.dtype)
-        patch = Patch.of(piece, damaged, restored, made.synthesised, made.flow, made.confidence)
+        patch = Patch.of(block, damaged, restored, made.synthesised, made.flow, made.confidence)
         scores = score_without_truth(
             damaged,
             made.restored,
             made.synthesised,
             made.flow,
             list(around.values()),
-            _clean_pairs(job, task, around, part),
+            _clean_pairs(volume, task, around, part),
         )
         record = {
             "report": as_plain({**made.report, "device": None}),
             "scores": scores.to_dict(),
             "notes": notes,
         }
-    store_patch(job, key, task["z"], patch, record)
-    return {"pixels": piece.pixels}
+    store_patch(volume, key, task.z, patch, record)
+    return {"pixels": block.pixels}
 
 
 def _gaps(z: int, image: NDArray[Any]) -> list[str]:
@@ -170,45 +167,47 @@ def unaligned(image: NDArray[Any], damaged: NDArray[Any], z: int, of: int) -> li
 
 
 def _clean_pairs(
-    job: Job,
-    task: Mapping[str, Any],
+    volume: RestoredVolume,
+    task: RestoreBlock,
     around: Mapping[str, NDArray[Any]],
     part: tuple[slice, slice],
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Return undamaged slices next to each other, as far as they show tissue in a part."""
-    if task.get("clean") is None:
+    if task.clean is None:
         return []
-    read = {task[name]: image for name, image in around.items()}
+    read = {task.neighbours[name]: image for name, image in around.items()}
     try:
-        first, second = (read[z] if z in read else job.read_before(z, *part) for z in task["clean"])
+        first, second = (read[z] if z in read else volume.read_before(z, *part) for z in task.clean)
     except Exception:  # codecs raise what they like; only a measure is missing then
         return []
     return [] if is_constant(first) or is_constant(second) else [(first, second)]
 
 
-def store_patch(job: Job, key: str, z: int, patch: Patch, record: Mapping[str, Any]) -> None:
+def store_patch(
+    volume: RestoredVolume, key: str, z: int, patch: Patch, record: Mapping[str, Any]
+) -> None:
     """Store a patch of slice `z` and its record, plain JSON types."""
-    job.folder.put(patch_key(key, "npz"), patch.to_bytes())
+    volume.folder.put(patch_key(key, "npz"), patch.to_bytes())
     whole = {
         **record,
         "z": z,
-        "piece": patch.piece.to_dict(),
+        "piece": patch.block.to_dict(),
         "extent": as_plain(patch.extent),
         "side_extent": [list(patch.rows), list(patch.columns)],
     }
     # Last: the record says that the patch is there.
-    job.folder.put(patch_key(key, "json"), json.dumps(whole, indent=1).encode())
+    volume.folder.put(patch_key(key, "json"), json.dumps(whole, indent=1).encode())
 
 
 def _restore(
-    job: Job,
+    volume: RestoredVolume,
     damaged: NDArray[Any],
     around: Mapping[str, NDArray[Any]],
     folds: list[Fold],
-    task: Mapping[str, Any],
+    task: RestoreBlock,
 ) -> Restoration:
-    chosen = job.plan["parameters"]
-    device = choose_device(device_here(task["device"]))
+    chosen = volume.plan["parameters"]
+    device = choose_device(device_here(task.device))
     # Tasks run side by side; and the last bits must not depend on the number of processors.
     torch.set_num_threads(1)
     return restore(
@@ -221,7 +220,7 @@ def _restore(
         unfolding=chosen["unfolding"],
         fusion=chosen["fusion"],
         cover=chosen["cover"],
-        weights=task["weights"],
+        weights=task.weights,
         tile=min(INNER, chosen["tile"]),
         cancelled=stopping.is_set,
     )
@@ -232,30 +231,30 @@ def render(
     around: dict[str, NDArray[Any]],
     unfolding: LawUnfolding,
     chosen: Mapping[str, Any],
-    task: Mapping[str, Any],
-    piece: Piece,
+    task: RestoreBlock,
+    block: Block,
 ) -> Restoration:
-    """Restore what a piece reads, knowing what the folds did.
+    """Restore what a block reads, knowing what the folds did.
 
     Parameters
     ----------
     damaged : ndarray, (Y, X)
-        What the piece reads of the slice.
+        What the block reads of the slice.
     around : dict of str to ndarray, (Y, X)
         The same of its neighbours.
     unfolding : LawUnfolding
         What the folds did.
     chosen : mapping
         Parameters of the volume's plan.
-    task : mapping
-        Of the piece.
-    piece : Piece
-        The piece.
+    task : RestoreBlock
+        The task.
+    block : Block
+        The block.
     """
     torch.set_num_threads(1)
     image = as_slice(damaged, "damaged slice")
     around = {name: as_slice(one, f"{name} slice") for name, one in around.items()}
-    weights = task["weights"]
+    weights = task.weights
     methods = Methods.checked(
         chosen["interpolation"], "law", chosen["fusion"], weights, chosen["cover"], None
     )
@@ -271,7 +270,7 @@ def render(
         min(INNER, chosen["tile"]),
         Reporter(None, stopping.is_set),
         unfolding,
-        (piece.read_rows[0], piece.read_columns[0]),
+        (block.read_rows[0], block.read_columns[0]),
     )
     nothing = np.empty((0, 0), np.float32)
     restored, synthesised = image.copy(), np.empty(image.shape, np.float32)
@@ -280,7 +279,7 @@ def render(
         flow[:, rows, columns] = part.flow
         synthesised[rows, columns] = part.synthesised
         restored[rows, columns][part.changed] = grey.from_unit(part.restored[part.changed])
-    errors = errors_in(task["lines"], piece, unfolding)
+    errors = errors_in(task.lines or (), block, unfolding)
     sure = confidence(cascade, unfolding, errors, flow, synthesised).astype(np.float16)
     return Restoration(restored, nothing, nothing, flow, synthesised, cascade.report(), sure)
 
@@ -296,6 +295,6 @@ def device_here(device: str) -> str:
     return device
 
 
-def _nothing(piece: Piece, damaged: NDArray[Any]) -> Patch:
+def _nothing(block: Block, damaged: NDArray[Any]) -> Patch:
     zero = np.zeros(damaged.shape, np.float32)
-    return Patch.of(piece, damaged, damaged, zero, np.zeros((2, *damaged.shape), np.float32))
+    return Patch.of(block, damaged, damaged, zero, np.zeros((2, *damaged.shape), np.float32))

@@ -1,4 +1,4 @@
-"""How sure the pixels of a piece are, where the laws of its folds were found in windows.
+"""How sure the pixels of a block are, where the laws of its folds were found in windows.
 
 Each window tells along its lines how far the displacement may be off, at some
 distances from what is hidden.  Joined like the laws themselves, this is the same
@@ -79,12 +79,12 @@ def confidence(
     flow: NDArray[np.float32],
     synthesised: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Return how sure each pixel of a piece is.
+    """Return how sure each pixel of a block is.
 
     Parameters
     ----------
     cascade : Cascade
-        The piece, with its neighbours.
+        The block, with its neighbours.
     unfolding : LawUnfolding
         What the folds did in it.
     tables : sequence of mapping

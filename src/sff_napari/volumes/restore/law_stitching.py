@@ -1,6 +1,6 @@
-"""What folds did along their whole lines: joined from windows, and cut to pieces.
+"""What folds did along their whole lines: joined from windows, and cut to blocks.
 
-Every piece of a slice is unfolded by the same law, so that it fits those beside
+Every block of a slice is unfolded by the same law, so that it fits those beside
 it, however far what a fold did reaches.
 """
 
@@ -19,7 +19,7 @@ from sff_napari.alignment.drift_model import SliceDrift
 from sff_napari.folds import Curve, Fold, FoldLaw
 from sff_napari.restoration.unfolding.chain import compose_folds
 from sff_napari.restoration.unfolding.fitted_fold import NEGLIGIBLE, FittedFold, LawUnfolding
-from sff_napari.volumes.plan.blocks import Piece
+from sff_napari.volumes.plan.blocks import Block
 
 _JOIN = 256.0
 """Half of the width, px, over which the law of a window fades into that of the next."""
@@ -29,7 +29,7 @@ _STEP = 32.0
 _FUSED = 192.0
 """Pixels around the hidden band within which fusion corrects contrast, and some more."""
 _BESIDE = 512.0
-"""Pixels beyond what a fold reaches for which its line is kept in a piece."""
+"""Pixels beyond what a fold reaches for which its line is kept in a block."""
 
 
 def join(
@@ -57,7 +57,7 @@ def join(
     joined = []
     for number, fold in enumerate(folds):
         parts = [
-            (Piece.from_dict(dict(window["piece"])), line)
+            (Block.from_dict(dict(window["piece"])), line)
             for window in windows
             for line in window["lines"]
             if line["number"] == number
@@ -68,11 +68,11 @@ def join(
 
 
 def _joined(
-    fold: Fold, parts: Sequence[tuple[Piece, Mapping[str, Any]]], shape: tuple[int, int]
+    fold: Fold, parts: Sequence[tuple[Block, Mapping[str, Any]]], shape: tuple[int, int]
 ) -> dict[str, Any]:
     curve = Curve.of(fold, "cpu")
     tables = []
-    for piece, line in parts:
+    for block, line in parts:
         points = np.array(line["points"])
         along = curve.project(torch.tensor(points.T, dtype=torch.float32)).along.numpy()
         table = np.column_stack(
@@ -88,7 +88,7 @@ def _joined(
             ]
         )
         order = np.argsort(along, kind="stable")
-        tables.append((along[order], table[order], _inset(points[order], piece, shape)))
+        tables.append((along[order], table[order], _inset(points[order], block, shape)))
     _share_uniform(tables, [line for _, line in parts])
     low = min(along[0] for along, _, _ in tables)
     high = max(along[-1] for along, _, _ in tables)
@@ -144,9 +144,9 @@ def _share_uniform(
         tables[number][1][:, 4:10] = mean / sum(shares.values())
 
 
-def _inset(points: NDArray[Any], piece: Piece, shape: tuple[int, int]) -> NDArray[np.float64]:
+def _inset(points: NDArray[Any], block: Block, shape: tuple[int, int]) -> NDArray[np.float64]:
     """Return how deep points lie within what belongs to a window, px; negative outside."""
-    top, bottom, left, right = piece.core(shape)
+    top, bottom, left, right = block.core(shape)
     large = 1e9
     sides = [
         points[:, 0] - top if top > 0 else large,
@@ -189,38 +189,38 @@ class _PartOfDrift(SliceDrift):
 
 
 def around(lines: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many pixels around it a piece has to read: tissue is moved, and fused."""
+    """Return how many pixels around it a block has to read: tissue is moved, and fused."""
     farthest = max((float(np.max(line["gap"])) for line in lines), default=0.0)
     return int(_FUSED + farthest)
 
 
 def unfolding_in(
     lines: Sequence[Mapping[str, Any]],
-    piece: Piece,
+    block: Block,
     cover: float,
     drift: Mapping[str, Any] | None,
     device: torch.device,
 ) -> LawUnfolding:
-    """Return how to unfold what a piece reads.
+    """Return how to unfold what a block reads.
 
     Parameters
     ----------
     lines : sequence of mapping
-        What `join` returns; those near the piece.
-    piece : Piece
-        The piece.
+        What `join` returns; those near the block.
+    block : Block
+        The block.
     cover : float
         Pixels beside the dark line that count as part of it.
     drift : mapping, optional
         Where the slice lies against its neighbours, as the window around the
-        piece found it, if there is one.
+        block found it, if there is one.
     device : torch.device
         Where to compute.
     """
-    shape = (piece.read_rows[1] - piece.read_rows[0], piece.read_columns[1] - piece.read_columns[0])
+    shape = (block.read_rows[1] - block.read_rows[0], block.read_columns[1] - block.read_columns[0])
     still = SliceDrift.none(shape, device)
     if drift is not None:
-        window = Piece.from_dict(drift["piece"])
+        window = Block.from_dict(drift["piece"])
         still = _PartOfDrift(
             (
                 window.read_rows[1] - window.read_rows[0],
@@ -229,19 +229,19 @@ def unfolding_in(
             torch.tensor(drift["weights"], dtype=torch.float32, device=device),
             drift["finest"],
             begin=(
-                float(piece.read_rows[0] - window.read_rows[0]),
-                float(piece.read_columns[0] - window.read_columns[0]),
+                float(block.read_rows[0] - window.read_rows[0]),
+                float(block.read_columns[0] - window.read_columns[0]),
             ),
         )
-    return compose_folds([_fitted(line, piece, still, device) for line in lines], cover)
+    return compose_folds([_fitted(line, block, still, device) for line in lines], cover)
 
 
 def _fitted(
-    line: Mapping[str, Any], piece: Piece, drift: SliceDrift, device: torch.device
+    line: Mapping[str, Any], block: Block, drift: SliceDrift, device: torch.device
 ) -> FittedFold:
     vertices = np.array(line["vertices"])
-    part = _near_part(line, piece)
-    origin = (piece.read_rows[0], piece.read_columns[0])
+    part = _near_part(line, block)
+    origin = (block.read_rows[0], block.read_columns[0])
     fold = Fold(
         [(y - origin[0], x - origin[1]) for y, x in vertices[part]],
         float(np.mean(line["half_widths"][part])),
@@ -269,12 +269,12 @@ def _fitted(
     return FittedFold(fold, curve, law, cast(Any, None), drift)
 
 
-def _near_part(line: Mapping[str, Any], piece: Piece) -> slice:
-    """Return the vertices of a line that count in what a piece reads."""
+def _near_part(line: Mapping[str, Any], block: Block) -> slice:
+    """Return the vertices of a line that count in what a block reads."""
     vertices = np.array(line["vertices"])
     beside = line["reach"] + _BESIDE
-    low = np.array([piece.read_rows[0], piece.read_columns[0]]) - beside
-    high = np.array([piece.read_rows[1], piece.read_columns[1]]) + beside
+    low = np.array([block.read_rows[0], block.read_columns[0]]) - beside
+    high = np.array([block.read_rows[1], block.read_columns[1]]) + beside
     inside = np.flatnonzero(((vertices > low) & (vertices < high)).all(axis=1))
     first, last = max(0, inside[0] - 2), min(len(vertices) - 1, inside[-1] + 2)
     if last == first:
@@ -289,13 +289,13 @@ def _stops(line: Mapping[str, Any], part: slice) -> tuple[bool, bool]:
 
 
 def errors_in(
-    lines: Sequence[Mapping[str, Any]], piece: Piece, unfolding: LawUnfolding
+    lines: Sequence[Mapping[str, Any]], block: Block, unfolding: LawUnfolding
 ) -> list[dict[str, NDArray[np.float64]]]:
-    """Return for each fold of a piece how far its displacement may be off, along its line.
+    """Return for each fold of a block how far its displacement may be off, along its line.
 
     Parameters
     ----------
-    lines, piece
+    lines, block
         As in `unfolding_in`.
     unfolding : LawUnfolding
         What that returned.
@@ -308,7 +308,7 @@ def errors_in(
     """
     found = []
     for line, one in zip(lines, unfolding.fitted, strict=True):
-        part = _near_part(line, piece)
+        part = _near_part(line, block)
         first, last = _stops(line, part)
         knots = one.law.knots.cpu().numpy()
         found.append(
@@ -327,10 +327,10 @@ def _with_rim(table: Tensor, at_end: bool, empty: bool) -> Tensor:
     return torch.cat([table, rim] if at_end else [rim, table], dim=1)
 
 
-def near(lines: Sequence[Mapping[str, Any]], piece: Piece) -> list[Mapping[str, Any]]:
-    """Return the lines that displace tissue in what a piece reads."""
-    low = np.array([piece.read_rows[0], piece.read_columns[0]])
-    high = np.array([piece.read_rows[1], piece.read_columns[1]])
+def near(lines: Sequence[Mapping[str, Any]], block: Block) -> list[Mapping[str, Any]]:
+    """Return the lines that displace tissue in what a block reads."""
+    low = np.array([block.read_rows[0], block.read_columns[0]])
+    high = np.array([block.read_rows[1], block.read_columns[1]])
     found = []
     for line in lines:
         vertices = np.array(line["vertices"])

@@ -1,4 +1,4 @@
-"""The task that makes a piece of a missing slice from the nearest slices on both sides."""
+"""The task that makes a block of a missing slice from the nearest slices on both sides."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from sff_napari.restoration.confidence import filling_confidence
 from sff_napari.restoration.interpolation.weighted import Weighted, mutual_drift
 from sff_napari.restoration.neighbours import neighbour as neighbouring
 from sff_napari.restoration.neighbours.neighbour import Neighbour
-from sff_napari.volumes.plan.blocks import Piece
 from sff_napari.volumes.restore.block import patch_key, store_patch
 from sff_napari.volumes.restore.patches import Patch
 from sff_napari.volumes.run.folder import Folder
-from sff_napari.volumes.run.restored_volume import Job
+from sff_napari.volumes.run.restored_volume import RestoredVolume
+from sff_napari.volumes.run.task import FillBlock
 
 LONGEST = 3
 """Missing slices in a row that are made from those around them."""
 
 
-def fill_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a piece of a missing slice.
+def fill_block(volume: RestoredVolume, task: FillBlock) -> dict[str, Any]:
+    """Make a block of a missing slice.
 
     The slices on both sides are moved along their mutual drift and averaged,
     each as far and as much as the missing slice lies from it.
 
     Parameters
     ----------
-    job : Job
+    volume : RestoredVolume
         The volume.
-    task : mapping
-        As for `restore_piece`, without folds.
+    task : FillBlock
+        What to do.
 
     Returns
     -------
@@ -55,31 +55,31 @@ def fill_piece(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     Stop
         If the result cannot be written.
     """
-    folder: Folder = job.folder
-    piece = Piece.from_dict(task["piece"])
-    if folder.has(patch_key(task["key"], "json")):
-        return {"pixels": piece.pixels}
-    part = slice(*piece.read_rows), slice(*piece.read_columns)
-    missing = job.read_before(task["z"], *part)
+    folder: Folder = volume.folder
+    block = task.block
+    if folder.has(patch_key(task.key, "json")):
+        return {"pixels": block.pixels}
+    part = slice(*block.read_rows), slice(*block.read_columns)
+    missing = volume.read_before(task.z, *part)
     around = {
-        int(task[name]): as_slice(image, f"{name} slice")
-        for name, image in job.neighbours_before(task, *part).items()
+        task.neighbours[name]: as_slice(image, f"{name} slice")
+        for name, image in volume.neighbours_before(task.neighbours, *part).items()
     }
     torch.set_num_threads(1)
     if around:
-        made, sure, record = _between(task["z"], around, choose_device(task["device"]))
+        made, sure, record = _between(task.z, around, choose_device(task.device))
         restored = made.astype(missing.dtype)
         share = np.ones(missing.shape, np.float32)
         flow = np.full((2, *missing.shape), np.nan, np.float32)
-    elif piece.alone:
+    elif block.alone:
         raise InputError("The slices around it show no tissue: it cannot be interpolated.")
     else:
         restored, share = missing, np.zeros(missing.shape, np.float32)
         flow, record = np.zeros((2, *missing.shape), np.float32), {"empty": True}
         sure = np.ones(missing.shape, np.float32)
-    patch = Patch.of(piece, missing, restored, share, flow, sure)
-    store_patch(job, task["key"], task["z"], patch, json.loads(json.dumps(record)))
-    return {"pixels": piece.pixels}
+    patch = Patch.of(block, missing, restored, share, flow, sure)
+    store_patch(volume, task.key, task.z, patch, json.loads(json.dumps(record)))
+    return {"pixels": block.pixels}
 
 
 def _between(

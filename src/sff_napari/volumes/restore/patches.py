@@ -1,4 +1,4 @@
-"""What restoring a piece changes: stored until the chunks are written, and pasted into them."""
+"""What restoring a block changes: stored until the chunks are written, and pasted into them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import StackError
-from sff_napari.volumes.plan.blocks import Piece, Span
+from sff_napari.volumes.plan.blocks import Block, Span
 
 SURE = 255
 """How a confidence of 1 is stored."""
@@ -29,11 +29,11 @@ def stored(confidence: NDArray[Any]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Patch:
-    """The pixels of a piece that are not as they were.
+    """The pixels of a block that are not as they were.
 
     Parameters
     ----------
-    piece : Piece
+    block : Block
         Where it belongs.
     rows, columns : (first, end)
         The pixels of the slice that it covers.
@@ -49,7 +49,7 @@ class Patch:
         How sure each pixel is, in 1/255; None for methods that cannot tell.
     """
 
-    piece: Piece
+    block: Block
     rows: Span
     columns: Span
     restored: NDArray[Any]
@@ -61,18 +61,18 @@ class Patch:
     @classmethod
     def of(
         cls,
-        piece: Piece,
+        block: Block,
         damaged: NDArray[Any],
         restored: NDArray[Any],
         synthesised: NDArray[Any],
         flow: NDArray[np.float32],
         confidence: NDArray[Any] | None = None,
     ) -> Patch:
-        """Return the patch of a restored piece; arrays (Y, X) of what the piece reads."""
-        top, left = piece.read_rows[0], piece.read_columns[0]
+        """Return the patch of a restored block; arrays (Y, X) of what the block reads."""
+        top, left = block.read_rows[0], block.read_columns[0]
         part = (
-            slice(piece.rows[0] - top, piece.rows[1] - top),
-            slice(piece.columns[0] - left, piece.columns[1] - left),
+            slice(block.rows[0] - top, block.rows[1] - top),
+            slice(block.columns[0] - left, block.columns[1] - left),
         )
         changed = different(restored[part], damaged[part])
         made = synthesised[part] > 0
@@ -81,9 +81,9 @@ class Patch:
         rows, columns = _extent(touched.any(axis=1)), _extent(touched.any(axis=0))
         box = slice(*rows), slice(*columns)
         return cls(
-            piece,
-            (piece.rows[0] + rows[0], piece.rows[0] + rows[1]),
-            (piece.columns[0] + columns[0], piece.columns[0] + columns[1]),
+            block,
+            (block.rows[0] + rows[0], block.rows[0] + rows[1]),
+            (block.columns[0] + columns[0], block.columns[0] + columns[1]),
             np.ascontiguousarray(restored[part][box]),
             np.ascontiguousarray(changed[box]),
             np.ascontiguousarray(made[box]),
@@ -120,7 +120,7 @@ class Patch:
         return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes, piece: Piece) -> Patch:
+    def from_bytes(cls, data: bytes, block: Block) -> Patch:
         """Return the patch in a file.
 
         Raises
@@ -138,7 +138,7 @@ class Patch:
                     return bits.reshape(shape).astype(bool)
 
                 return cls(
-                    piece,
+                    block,
                     (top, bottom),
                     (left, right),
                     file["restored"].reshape(shape),
@@ -193,7 +193,7 @@ def paste(plane: NDArray[Any], rows: Span, columns: Span, patches: list[Patch]) 
     touched = np.zeros(plane.shape, dtype=bool)
     exact: list[tuple[NDArray[np.bool_], NDArray[Any], tuple[slice, slice]]] = []
     for patch, over in _overlapping(rows, columns, patches):
-        share = patch.piece.share(over.rows, over.columns)
+        share = patch.block.share(over.rows, over.columns)
         changed = patch.changed[over.here]
         values = patch.restored[over.here]
         total[over.there] += share * np.where(share > 0, values, 0)
@@ -205,12 +205,12 @@ def paste(plane: NDArray[Any], rows: Span, columns: Span, patches: list[Patch]) 
     total[left] += (rest[left] * plane[left]).astype(kind)
     mixed = np.rint(total) if plane.dtype.kind in "ui" else total
     plane[touched] = mixed[touched].astype(plane.dtype)
-    # Where one piece alone counts, its very bits.
+    # Where one block alone counts, its very bits.
     for where, values, there in exact:
         plane[there][where] = values[where]
 
 
-def paste_sides(
+def paste_derived(
     synthesised: NDArray[np.uint8],
     flow: NDArray[np.float32],
     rows: Span,
@@ -220,7 +220,7 @@ def paste_sides(
     """Paste masks (rows, columns) and flow (2, rows, columns) of patches of one slice."""
     nan = np.zeros(synthesised.shape, dtype=np.float32)
     for patch, over in _overlapping(rows, columns, patches):
-        share = patch.piece.share(over.rows, over.columns)
+        share = patch.block.share(over.rows, over.columns)
         synthesised[over.there] |= patch.synthesised[over.here] & (share > 0)
         part = patch.flow[(slice(None), *over.here)]
         lost = np.isnan(part[0])
@@ -239,7 +239,7 @@ def paste_confidence(
     doubt = np.zeros(confidence.shape, dtype=np.float32)
     for patch, over in _overlapping(rows, columns, patches):
         if patch.confidence is not None:
-            share = patch.piece.share(over.rows, over.columns)
+            share = patch.block.share(over.rows, over.columns)
             doubt[over.there] += share * (SURE - patch.confidence[over.here].astype(np.float32))
     confidence[:] = SURE - (GRAIN * np.clip(np.rint(doubt / GRAIN), 0, SURE / GRAIN))
 
@@ -247,7 +247,7 @@ def paste_confidence(
 def _overlapping(
     rows: Span, columns: Span, patches: list[Patch]
 ) -> Iterator[tuple[Patch, _Overlap]]:
-    for patch in sorted(patches, key=lambda one: one.piece.number):
+    for patch in sorted(patches, key=lambda one: one.block.number):
         over = patch.overlap(rows, columns)
         if over is not None:
             yield patch, over

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,19 +13,20 @@ from numpy.typing import NDArray
 from sff_napari.arrays import GreyScale, as_slice, is_constant
 from sff_napari.devices import choose_device
 from sff_napari.errors import InputError
-from sff_napari.folds import Curve, Fold
+from sff_napari.folds import Curve
 from sff_napari.folds.law import interpolate
 from sff_napari.progress import Reporter
 from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.methods import Methods
 from sff_napari.restoration.restore import snapped
 from sff_napari.restoration.unfolding.fitted_fold import FittedFold, LawUnfolding
-from sff_napari.volumes.plan.blocks import Piece
+from sff_napari.volumes.plan.blocks import Block
 from sff_napari.volumes.restore.block import INNER, device_here
 from sff_napari.volumes.restore.block_confidence import told
 from sff_napari.volumes.run.cancellation import stopping
 from sff_napari.volumes.run.folder import WORK
-from sff_napari.volumes.run.restored_volume import Job
+from sff_napari.volumes.run.restored_volume import RestoredVolume
+from sff_napari.volumes.run.task import FitWindow
 
 STEP = 32.0
 """Distance, px, of the places along a line at which its law is told."""
@@ -37,21 +37,20 @@ def fit_key(key: str) -> str:
     return f"{WORK}/fits/{key}.json"
 
 
-def load_fit(job: Job, key: str) -> dict[str, Any]:
+def load_fit(volume: RestoredVolume, key: str) -> dict[str, Any]:
     """Return the stored laws of a window."""
-    return dict(json.loads(job.folder.get(fit_key(key)) or b"{}"))
+    return dict(json.loads(volume.folder.get(fit_key(key)) or b"{}"))
 
 
-def fit_window(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
+def fit_window(volume: RestoredVolume, task: FitWindow) -> dict[str, Any]:
     """Find what the folds in a window of a slice did, and store it.
 
     Parameters
     ----------
-    job : Job
+    volume : RestoredVolume
         The volume.
-    task : mapping
-        As for `restore_piece`; ``numbers`` says which fold of the slice each
-        of ``folds`` is a part of.
+    task : FitWindow
+        What to do.
 
     Returns
     -------
@@ -65,34 +64,34 @@ def fit_window(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     Stop
         If the result cannot be written.
     """
-    piece = Piece.from_dict(task["piece"])
-    if job.folder.has(fit_key(task["key"])):
-        return {"pixels": piece.pixels}
-    part = slice(*piece.read_rows), slice(*piece.read_columns)
-    damaged = job.read_before(task["z"], *part)
+    block = task.block
+    if volume.folder.has(fit_key(task.key)):
+        return {"pixels": block.pixels}
+    part = slice(*block.read_rows), slice(*block.read_columns)
+    damaged = volume.read_before(task.z, *part)
     around = {
         name: as_slice(image, f"{name} slice")
-        for name, image in job.neighbours_before(task, *part).items()
+        for name, image in volume.neighbours_before(task.neighbours, *part).items()
     }
-    found: dict[str, Any] = {"piece": piece.to_dict(), "lines": []}
+    found: dict[str, Any] = {"piece": block.to_dict(), "lines": []}
     if not is_constant(damaged):
         if not around:
             raise InputError("No neighbouring slice shows tissue here: it cannot be restored.")
-        found |= _fit(job, as_slice(damaged, "damaged slice"), around, task, piece)
-    job.folder.put(fit_key(task["key"]), json.dumps(found).encode())
-    return {"pixels": piece.pixels}
+        found |= _fit(volume, as_slice(damaged, "damaged slice"), around, task, block)
+    volume.folder.put(fit_key(task.key), json.dumps(found).encode())
+    return {"pixels": block.pixels}
 
 
 def _fit(
-    job: Job,
+    volume: RestoredVolume,
     damaged: NDArray[Any],
     around: dict[str, NDArray[Any]],
-    task: Mapping[str, Any],
-    piece: Piece,
+    task: FitWindow,
+    block: Block,
 ) -> dict[str, Any]:
-    chosen = job.plan["parameters"]
+    chosen = volume.plan["parameters"]
     torch.set_num_threads(1)
-    folds = snapped(damaged, [Fold.from_dict(one) for one in task["folds"]])
+    folds = snapped(damaged, list(task.folds))
     methods = Methods.checked(chosen["interpolation"], "law", "stitch", None, chosen["cover"], None)
     if methods.interpolation == "network":
         # The reference is not needed yet.
@@ -103,7 +102,7 @@ def _fit(
         around,
         folds,
         methods,
-        choose_device(device_here(task["device"])),
+        choose_device(device_here(task.device)),
         min(INNER, chosen["tile"]),
         Reporter(None, stopping.is_set),
     )
@@ -111,16 +110,16 @@ def _fit(
     assert isinstance(unfolding, LawUnfolding)
     drift = unfolding.drift
     lines = [
-        {"number": number, **_samples(one, piece), **told(one, _count(one))}
-        for number, one in zip(task["numbers"], unfolding.fitted, strict=True)
+        {"number": number, **_samples(one, block), **told(one, _count(one))}
+        for number, one in zip(task.numbers, unfolding.fitted, strict=True)
     ]
     return {
         "lines": lines,
         "drift": {"weights": drift.weights.cpu().tolist(), "finest": drift.finest},
         "neighbours": cascade.report()["neighbours"],
         "warnings": [
-            f"{sentence} Seen in rows {piece.read_rows[0]} to {piece.read_rows[1]}, columns "
-            f"{piece.read_columns[0]} to {piece.read_columns[1]}."
+            f"{sentence} Seen in rows {block.read_rows[0]} to {block.read_rows[1]}, columns "
+            f"{block.read_columns[0]} to {block.read_columns[1]}."
             for one in unfolding.fitted
             for sentence in _warnings(one)
         ],
@@ -143,13 +142,13 @@ def _count(one: FittedFold) -> int:
     return max(3, int(Curve.of(one.fold, "cpu").smoothed().length / STEP) + 1)
 
 
-def _samples(one: FittedFold, piece: Piece) -> dict[str, Any]:
+def _samples(one: FittedFold, block: Block) -> dict[str, Any]:
     """Return the line and its law at places along it, in pixels of the slice."""
     curve = Curve.of(one.fold, "cpu").smoothed()
     law = one.law.to("cpu")
     along = torch.linspace(0, curve.length, _count(one))
     points, _ = curve.at(along)
-    origin = np.array([[piece.read_rows[0]], [piece.read_columns[0]]])
+    origin = np.array([[block.read_rows[0]], [block.read_columns[0]]])
     widths = torch.tensor(list(one.fold.half_widths or [one.fold.half_width] * 2))
     knots = torch.linspace(0, curve.length, len(widths))
     if one.fold.half_widths:

@@ -6,39 +6,25 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sff_napari.errors import InputError
 from sff_napari.volumes.run.cancellation import stopping
 from sff_napari.volumes.run.errors import Stop, sentence
-from sff_napari.volumes.run.task import Task, perform
+from sff_napari.volumes.run.perform import perform
+from sff_napari.volumes.run.task import Done, Task
 
 WINDOW = 3
 """Tasks handed to a cluster at a time, for each of its workers."""
 _RETRIES = 3
 _BATCH = 512
 _PIECE_BYTES = 3 << 29
-"""Memory that restoring one piece of the usual size needs at most."""
-
-Done = Callable[[Task, dict[str, Any]], None]
-
-
-class Pool(Protocol):
-    """Anything that does tasks."""
-
-    size: int
-    """How many tasks it does at a time."""
-
-    def run(self, root: str, origin: Mapping[str, Any], tasks: Iterable[Task], done: Done) -> None:
-        """Do all tasks in any order; `done` is told of each in the caller's thread."""
-
-    def close(self) -> None:
-        """Release what the pool holds."""
+"""Memory that restoring one block of the usual size needs at most."""
 
 
 def processors() -> int:

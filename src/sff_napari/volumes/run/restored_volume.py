@@ -24,7 +24,7 @@ from sff_napari.stacks.planes import Planes
 from sff_napari.stacks.stack_store import StackStore
 from sff_napari.volumes.plan.keys import joined, safe_key
 from sff_napari.volumes.run.folder import ORIGINALS, RECORDS, Folder
-from sff_napari.volumes.write.chunk_grid import Cells, Place
+from sff_napari.volumes.write.chunk_grid import ChunkGrid, Place
 from sff_napari.volumes.write.layout import Layout, Level, read_documents
 from sff_napari.volumes.write.raw_bytes import raw
 
@@ -38,7 +38,7 @@ MAX_PLAN = 16 * 2**20
 
 
 @dataclass(frozen=True)
-class Origin:
+class PixelSource:
     """Where the pixels come from that a result does not hold itself.
 
     Parameters
@@ -61,13 +61,13 @@ class Origin:
         return {"kind": self.kind, "place": self.place, "select": dict(self.select)}
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Origin:
+    def from_dict(cls, record: Mapping[str, Any]) -> PixelSource:
         """Return the origin that `to_dict` described."""
         select = tuple((str(k), int(v)) for k, v in record["select"].items())
         return cls(str(record["kind"]), str(record["place"]), select)
 
 
-SELF = Origin("self")
+SELF = PixelSource("self")
 
 
 def read_plan(root: Path) -> dict[str, Any]:
@@ -111,18 +111,18 @@ def _check_plan(plan: Any, path: Path) -> None:
         raise StackError(f"{path} is damaged: it cannot be used.")
 
 
-class Job:
+class RestoredVolume:
     """A result and where its pixels come from; made anew in every process.
 
     Parameters
     ----------
     root : Path
         Folder of the result, perhaps unfinished.
-    origin : Origin
+    origin : PixelSource
         Where the pixels come from that it does not hold.
     """
 
-    def __init__(self, root: Path, origin: Origin) -> None:
+    def __init__(self, root: Path, origin: PixelSource) -> None:
         self.root = root
         self.origin = origin
         self.plan = read_plan(root)
@@ -156,8 +156,8 @@ class Job:
         self._before = LayeredStore([originals, *below], marked=True)
         self._now = LayeredStore([here] if self.source is None else [here, self.source])
 
-    def _cells(self, path: str) -> Cells:
-        return Cells(path, read_documents(self.folder.get, path))
+    def _cells(self, path: str) -> ChunkGrid:
+        return ChunkGrid(path, read_documents(self.folder.get, path))
 
     @property
     def planes(self) -> Planes:
@@ -171,44 +171,43 @@ class Job:
         """Return a level, 0 the finest."""
         return self.layout.levels[number]
 
-    def before(self, cells: Cells) -> zarr.Array:
+    def before(self, chunks: ChunkGrid) -> zarr.Array:
         """Return an array as it was."""
-        return zarr.open_array(self._before, path=cells.path, mode="r")
+        return zarr.open_array(self._before, path=chunks.path, mode="r")
 
-    def now(self, cells: Cells) -> zarr.Array:
+    def now(self, chunks: ChunkGrid) -> zarr.Array:
         """Return an array as it is."""
-        return zarr.open_array(self._now, path=cells.path, mode="r")
+        return zarr.open_array(self._now, path=chunks.path, mode="r")
 
-    def labels_now(self, cells: Cells) -> zarr.Array:
+    def labels_now(self, chunks: ChunkGrid) -> zarr.Array:
         """Return an array of the synthesised pixels as it is."""
-        return zarr.open_array(FilesStore(self.root), path=cells.path, mode="r")
+        return zarr.open_array(FilesStore(self.root), path=chunks.path, mode="r")
 
     def read_before(self, z: int, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a part of slice `z` as it was, (rows, columns) in the native byte order."""
         if self.origin.kind == "stack":
             return self.planes.read(z, rows, columns)
         level = self.layout.finest
-        array = self.before(level.cells)
+        array = self.before(level.chunks)
         read = level.axes.region_reader(lambda index: np.asarray(array[index]))
         return np.array(read(z, rows, columns), dtype=self.layout.dtype)
 
     def neighbours_before(
-        self, task: Mapping[str, Any], rows: slice, columns: slice
+        self, neighbours: Mapping[str, int], rows: slice, columns: slice
     ) -> dict[str, NDArray[Any]]:
-        """Return that part of a task's ``previous`` and ``following`` slices, as they were.
+        """Return that part of the neighbours, slices by name, as they were.
 
         One that is not there, or shows nothing in this part, is left out.
         """
         found = {}
-        for name in ("previous", "following"):
-            if task[name] is not None:
-                image = self.read_before(task[name], rows, columns)
-                if _shows_tissue(image):
-                    found[name] = image
+        for name, z in neighbours.items():
+            image = self.read_before(z, rows, columns)
+            if _shows_tissue(image):
+                found[name] = image
         return found
 
     def bytes_before(self, number: int, place: Place) -> bytes | None:
-        """Return what a cell of a level held; None if it was missing.
+        """Return what a chunk of a level held; None if it was missing.
 
         Raises
         ------
@@ -216,7 +215,7 @@ class Job:
             If it cannot be read.
         """
         level = self.level(number)
-        key = level.cells.key(place)
+        key = level.chunks.key(place)
         kept = self.folder.get(joined(ORIGINALS, key))
         if kept is not None:
             return kept
@@ -229,15 +228,15 @@ class Job:
         return self.folder.get(key)
 
     def _encoded(self, level: Level, place: Place) -> bytes:
-        """Return what a cell of an imported stack holds."""
-        box = level.cells.box(place)
+        """Return what a chunk of an imported stack holds."""
+        box = level.chunks.box(place)
         values = np.empty([part.stop - part.start for part in box], dtype=self.layout.dtype)
         for z in level.slices_of(place):
             found = level.plane_of(place, z)
             if found is not None:
                 index, rows, columns = found
                 values[index] = self.planes.read(z, rows, columns)
-        return level.cells.encode(place, values)
+        return level.chunks.encode(place, values)
 
     def keep_before(self, key: str, data: bytes | None) -> None:
         """Keep what a key held before it changes; an overlay leaves that to its source."""
@@ -274,11 +273,11 @@ def _shows_tissue(image: NDArray[Any]) -> bool:
     return mask is None or float(mask.mean()) < _MOST_NO_DATA
 
 
-_jobs: dict[tuple[Any, ...], Job] = {}
+_jobs: dict[tuple[Any, ...], RestoredVolume] = {}
 _opening = threading.Lock()
 
 
-def open_job(root: Path, origin: Origin) -> Job:
+def open_restored_volume(root: Path, origin: PixelSource) -> RestoredVolume:
     """Return the job in a folder; opened once in each process."""
     try:
         stat = (root / PLAN).stat()
@@ -288,5 +287,5 @@ def open_job(root: Path, origin: Origin) -> Job:
     with _opening:
         if key not in _jobs:
             _jobs.clear()
-            _jobs[key] = Job(root, origin)
+            _jobs[key] = RestoredVolume(root, origin)
         return _jobs[key]

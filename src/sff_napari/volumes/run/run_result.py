@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Outcome:
+class RunResult:
     """What a run did.
 
     Parameters

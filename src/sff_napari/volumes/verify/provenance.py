@@ -19,7 +19,7 @@ from sff_napari.stacks.overlay import below_overlay, store_below
 from sff_napari.stacks.uris import is_address
 from sff_napari.volumes.plan.keys import checksum, joined
 from sff_napari.volumes.run.folder import ORIGINALS, RECORDS, Folder
-from sff_napari.volumes.run.restored_volume import PLAN, Origin, read_plan
+from sff_napari.volumes.run.restored_volume import PLAN, PixelSource, read_plan
 from sff_napari.volumes.verify import records
 from sff_napari.volumes.write.raw_bytes import raw
 
@@ -32,7 +32,7 @@ _MOST_PASSES = 64
 Slices = dict[int, dict[str, Any]]
 
 
-def earlier_result(origin: Origin) -> Path | None:
+def earlier_result(origin: PixelSource) -> Path | None:
     """Return the restored volume that an origin is, if it is one on this machine."""
     if origin.kind != "zarr" or is_address(origin.place):
         return None
@@ -40,14 +40,14 @@ def earlier_result(origin: Origin) -> Path | None:
     return place if (place / PLAN).is_file() else None
 
 
-def carry(part: Path, origin: Origin) -> None:
+def carry(part: Path, origin: PixelSource) -> None:
     """Take the record of the volume that a new result was made from into the result.
 
     Parameters
     ----------
     part : Path
         The result: all but this is done.
-    origin : Origin
+    origin : PixelSource
         What it was made from; if that is no restored volume, nothing is done.
 
     Raises

@@ -14,7 +14,7 @@ from sff_napari.stacks.overlay import asked_source, below_overlay, stack_below, 
 from sff_napari.stacks.uris import is_address
 from sff_napari.volumes.plan.keys import checksum, joined
 from sff_napari.volumes.run.folder import ORIGINALS, Folder
-from sff_napari.volumes.run.restored_volume import Origin, read_plan
+from sff_napari.volumes.run.restored_volume import PixelSource, read_plan
 from sff_napari.volumes.verify import records
 from sff_napari.volumes.verify.source_state import changed_since
 from sff_napari.volumes.write.raw_bytes import raw
@@ -50,7 +50,7 @@ class Verdict:
         return not self.wrong and not self.failed
 
 
-def origin_below(root: Path, source: str | None = None) -> Origin | None:
+def origin_below(root: Path, source: str | None = None) -> PixelSource | None:
     """Return the volume below an overlay; None if a result is none.
 
     Parameters
@@ -70,7 +70,7 @@ def origin_below(root: Path, source: str | None = None) -> Origin | None:
         return None
     place = below_overlay(root, plan, source or asked_source())
     select = tuple(sorted((str(k), int(v)) for k, v in plan["source"]["select"].items()))
-    return Origin("zarr" if plan["zarr"] else "stack", place, select)
+    return PixelSource("zarr" if plan["zarr"] else "stack", place, select)
 
 
 def verify_volume(

@@ -7,8 +7,8 @@ from typing import Any
 
 from sff_napari.volumes.plan.keys import digest
 from sff_napari.volumes.restore.block import load_record
-from sff_napari.volumes.run.restored_volume import Job
-from sff_napari.volumes.run.task import Task
+from sff_napari.volumes.run.restored_volume import RestoredVolume
+from sff_napari.volumes.run.task import WriteDerivedBlock
 from sff_napari.volumes.write.chunk_grid import Place
 from sff_napari.volumes.write.downsample import above
 
@@ -16,18 +16,18 @@ Patches = Mapping[int, list[str]]
 """Keys of the patches of each slice."""
 Old = Mapping[int, Mapping[str, Any]]
 """Records of earlier runs by slice."""
-Block = tuple[int, int, int]
+DerivedPlace = tuple[int, int, int]
 """A slice, and row and column of a chunk of its displacement."""
 
 
-def finest_cells(
-    job: Job, todo: Iterable[int], patches: Patches, old: Old
+def affected_places(
+    volume: RestoredVolume, todo: Iterable[int], patches: Patches, old: Old
 ) -> dict[Place, dict[int, list[str]]]:
     """Return the chunks of the finest level to write, each with its patches by slice.
 
     Parameters
     ----------
-    job : Job
+    volume : RestoredVolume
         The volume.
     todo : iterable of int
         The slices of this run.
@@ -36,8 +36,8 @@ def finest_cells(
     old : mapping of int to mapping
         Records of earlier runs.
     """
-    level = job.layout.finest
-    cells: dict[Place, dict[int, list[str]]] = {}
+    level = volume.layout.finest
+    chunks: dict[Place, dict[int, list[str]]] = {}
 
     def touched(z: int, extent: Any) -> list[Place]:
         (top, bottom), (left, right) = extent
@@ -46,21 +46,21 @@ def finest_cells(
     for z in todo:
         for extent in _earlier(old, z, "extents"):
             for place in touched(z, extent):
-                cells.setdefault(place, {})
+                chunks.setdefault(place, {})
     for z, keys in patches.items():
         for key in keys:
-            extent = load_record(job, key)["extent"]
+            extent = load_record(volume, key)["extent"]
             for place in [] if extent is None else touched(z, extent):
-                cells.setdefault(place, {}).setdefault(z, []).append(key)
-    return cells
+                chunks.setdefault(place, {}).setdefault(z, []).append(key)
+    return chunks
 
 
-def side_blocks(
-    job: Job, todo: Iterable[int], patches: Patches, old: Old
-) -> dict[Block, list[str]]:
-    """Return the blocks of masks and displacement to write; parameters as in `finest_cells`."""
-    size = job.displacement.size[2:]
-    blocks: dict[Block, list[str]] = {}
+def derived_blocks(
+    volume: RestoredVolume, todo: Iterable[int], patches: Patches, old: Old
+) -> dict[DerivedPlace, list[str]]:
+    """Return the blocks of masks and displacement to write; parameters as in `affected_places`."""
+    size = volume.displacement.size[2:]
+    blocks: dict[DerivedPlace, list[str]] = {}
 
     def add(z: int, extent: Any, key: str | None) -> None:
         (top, bottom), (left, right) = extent
@@ -74,32 +74,31 @@ def side_blocks(
         for extent in _earlier(old, z, "side_extents"):
             add(z, extent, None)
         for key in patches.get(z, ()):
-            add(z, load_record(job, key)["side_extent"], key)
+            add(z, load_record(volume, key)["side_extent"], key)
     return blocks
 
 
-def side_tasks(job: Job, todo: Iterable[int], patches: Patches, old: Old) -> list[Task]:
-    """Return the tasks that write masks and displacement; parameters as in `finest_cells`."""
+def derived_tasks(
+    volume: RestoredVolume, todo: Iterable[int], patches: Patches, old: Old
+) -> list[WriteDerivedBlock]:
+    """Return the tasks that write masks and displacement; parameters as in `affected_places`."""
     return [
-        Task(
-            "sides",
-            {
-                "key": digest([job.plan["key"], "sides", z, i, j, sorted(keys)]),
-                "z": z,
-                "block": [i, j],
-                "patches": sorted(keys),
-            },
+        WriteDerivedBlock(
+            digest([volume.plan["key"], "sides", z, i, j, sorted(keys)]),
+            z,
+            (i, j),
+            tuple(sorted(keys)),
         )
-        for (z, i, j), keys in side_blocks(job, todo, patches, old).items()
+        for (z, i, j), keys in derived_blocks(volume, todo, patches, old).items()
     ]
 
 
-def label_places(job: Job, blocks: Iterable[Block]) -> set[Place]:
+def label_places(volume: RestoredVolume, blocks: Iterable[DerivedPlace]) -> set[Place]:
     """Return the chunks of the finest level of synthesised pixels that blocks stand for."""
-    first = job.labels[0]
+    first = volume.labels[0]
     places: set[Place] = set()
     for z, i, j in blocks:
-        place = [0] * len(first.cells.shape)
+        place = [0] * len(first.chunks.shape)
         if first.axes.slices is not None:
             place[first.axes.slices] = z
         place[first.axes.rows], place[first.axes.columns] = i, j
@@ -107,20 +106,20 @@ def label_places(job: Job, blocks: Iterable[Block]) -> set[Place]:
     return places
 
 
-def side_keys(job: Job, blocks: Iterable[Block]) -> set[str]:
+def derived_keys(volume: RestoredVolume, blocks: Iterable[DerivedPlace]) -> set[str]:
     """Return the keys under which blocks of masks, displacement and confidence are stored.
 
     A source that was restored itself may have chunks there: they are not copied.
     """
     blocks = list(blocks)
-    keys = {job.displacement.key((z, 0, i, j)) for z, i, j in blocks}
-    if job.confidence is not None:
-        keys |= {job.confidence.key(block) for block in blocks}
-    places = label_places(job, blocks)
-    for number, level in enumerate(job.labels):
+    keys = {volume.displacement.key((z, 0, i, j)) for z, i, j in blocks}
+    if volume.confidence is not None:
+        keys |= {volume.confidence.key(block) for block in blocks}
+    places = label_places(volume, blocks)
+    for number, level in enumerate(volume.labels):
         if number:
-            places = above(level, job.labels[number - 1], places)
-        keys |= {level.cells.key(place) for place in places}
+            places = above(level, volume.labels[number - 1], places)
+        keys |= {level.chunks.key(place) for place in places}
     return keys
 
 

@@ -1,4 +1,4 @@
-"""The stored pieces of a zarr array: chunks or, where there are shards, shards."""
+"""The stored blocks of a zarr array: chunks or, where there are shards, shards."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from sff_napari.errors import StackError
 from sff_napari.volumes.plan.keys import joined
 
 Place = tuple[int, ...]
-"""Position of a cell in the grid of cells, one number an axis."""
+"""Position of a chunk in the grid of chunks, one number an axis."""
 Box = tuple[slice, ...]
 """Pixels, one slice an axis."""
 
 METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 
 
-class Cells:
-    """The grid of cells of one array; a cell is what is stored under one key.
+class ChunkGrid:
+    """The grid of chunks of one array; a chunk is what is stored under one key.
 
     Parameters
     ----------
@@ -57,15 +57,15 @@ class Cells:
         self._sharded = array.shards is not None
 
     def name(self, place: Place) -> str:
-        """Return the key of a cell, below the array."""
+        """Return the key of a chunk, below the array."""
         return str(self._metadata.encode_chunk_key(place))
 
     def key(self, place: Place) -> str:
-        """Return the key of a cell, in the store of the array."""
+        """Return the key of a chunk, in the store of the array."""
         return joined(self.path, self.name(place))
 
     def box(self, place: Place) -> Box:
-        """Return the pixels of a cell."""
+        """Return the pixels of a chunk."""
         return tuple(
             slice(i * size, min((i + 1) * size, length))
             for i, size, length in zip(place, self.size, self.shape, strict=True)
@@ -73,11 +73,11 @@ class Cells:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """How many cells there are along each axis."""
+        """How many chunks there are along each axis."""
         return tuple(-(-n // size) for n, size in zip(self.shape, self.size, strict=True))
 
     def touching(self, box: Box) -> Iterator[Place]:
-        """Yield the cells that hold some of the pixels of a box, which lies in the array."""
+        """Yield the chunks that hold some of the pixels of a box, which lies in the array."""
         ranges = [
             range(part.start // size, (part.stop - 1) // size + 1)
             for part, size in zip(box, self.size, strict=True)
@@ -85,12 +85,12 @@ class Cells:
         return itertools.product(*ranges)
 
     def decode(self, place: Place, data: bytes | None) -> NDArray[Any]:
-        """Return the pixels of a cell, a new array in the native byte order.
+        """Return the pixels of a chunk, a new array in the native byte order.
 
         Parameters
         ----------
         place : tuple of int
-            The cell.
+            The chunk.
         data : bytes or None
             What is stored; the fill value without.
 
@@ -109,7 +109,7 @@ class Cells:
         return np.array(values, dtype=self.dtype.newbyteorder("="))
 
     def encode(self, place: Place, values: NDArray[Any]) -> bytes:
-        """Return what is to be stored for the pixels of a cell."""
+        """Return what is to be stored for the pixels of a chunk."""
         # An empty shard part stays left out, as in the original; a chunk is always written.
         for empty in (not self._sharded, True):
             content: dict[str, Any] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,12 @@ from sff_napari.volumes.restore.patches import (
     different,
     paste,
     paste_confidence,
-    paste_sides,
+    paste_derived,
 )
 from sff_napari.volumes.run.folder import WORK
-from sff_napari.volumes.run.restored_volume import Job
-from sff_napari.volumes.write.chunk_grid import Cells, Place
+from sff_napari.volumes.run.restored_volume import RestoredVolume
+from sff_napari.volumes.run.task import WriteChunk, WriteDerivedBlock
+from sff_napari.volumes.write.chunk_grid import ChunkGrid, Place
 from sff_napari.volumes.write.derived_arrays import STEP
 from sff_napari.volumes.write.layout import Level
 
@@ -34,27 +34,26 @@ def result_key(key: str) -> str:
     return f"{WORK}/done/{key[:2]}/{key}.json"
 
 
-def finished(job: Job, key: str) -> Rows | None:
+def finished(volume: RestoredVolume, key: str) -> Rows | None:
     """Return what a task wrote, None if it has not been done."""
-    found = job.folder.get(result_key(key))
+    found = volume.folder.get(result_key(key))
     return None if found is None else list(json.loads(found))
 
 
-def finish(job: Job, key: str, rows: Rows) -> None:
+def finish(volume: RestoredVolume, key: str, rows: Rows) -> None:
     """Say that a task is done."""
-    job.folder.put(result_key(key), json.dumps(rows).encode())
+    volume.folder.put(result_key(key), json.dumps(rows).encode())
 
 
-def write_cell(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
+def write_chunk(volume: RestoredVolume, task: WriteChunk) -> dict[str, Any]:
     """Write a chunk of the finest level with all patches that touch it.
 
     Parameters
     ----------
-    job : Job
+    volume : RestoredVolume
         The volume.
-    task : mapping
-        ``key``, ``place`` (of the cell), ``patches`` (keys by slice), and
-        ``reset``: the slices that are first set to what they were.
+    task : WriteChunk
+        What to do.
 
     Returns
     -------
@@ -68,28 +67,28 @@ def write_cell(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     Stop
         If it cannot be written.
     """
-    level = job.layout.finest
-    place: Place = tuple(task["place"])
-    key = level.cells.key(place)
-    done = finished(job, task["key"])
+    level = volume.layout.finest
+    place: Place = task.place
+    key = level.chunks.key(place)
+    done = finished(volume, task.key)
     if done is not None:
         return {"pixels": 0, "rows": done}
-    before = job.bytes_before(0, place)
-    original = level.cells.decode(place, before)
+    before = volume.bytes_before(0, place)
+    original = level.chunks.decode(place, before)
     values = original.copy()
-    stored = job.folder.get(key) if job.kept(key) else None
+    stored = volume.folder.get(key) if volume.kept(key) else None
     if stored is not None:
         # Slices that are not done anew keep what an earlier run made of them.
-        values = level.cells.decode(place, stored)
-        for z in task["reset"]:
+        values = level.chunks.decode(place, stored)
+        for z in task.reset:
             found = level.plane_of(place, z)
             if found is not None:
                 values[found[0]] = original[found[0]]
-    for z, keys in task["patches"].items():
-        patches = [load_patch(job, one) for one in keys]
-        _paste(level, place, values, int(z), patches)
-    rows = settle(job, level.cells, place, before, original, values)
-    finish(job, task["key"], rows)
+    for z, keys in task.patches.items():
+        patches = [load_patch(volume, one) for one in keys]
+        _paste(level, place, values, z, patches)
+    rows = settle(volume, level.chunks, place, before, original, values)
+    finish(volume, task.key, rows)
     return {"pixels": int(values.size), "rows": rows}
 
 
@@ -108,37 +107,37 @@ def _paste(level: Level, place: Place, values: NDArray[Any], z: int, patches: li
 
 
 def settle(
-    job: Job,
-    cells: Cells,
+    volume: RestoredVolume,
+    chunks: ChunkGrid,
     place: Place,
     before: bytes | None,
     original: NDArray[Any],
     values: NDArray[Any],
 ) -> Rows:
-    """Store the pixels of a cell, or its very bytes if they are as they were."""
-    key = cells.key(place)
+    """Store the pixels of a chunk, or its very bytes if they are as they were."""
+    key = chunks.key(place)
     if not different(values, original).any():
-        if job.kept(key):
-            job.put_back(key, before)
-        elif not job.overlay and before is not None and job.folder.get(key) != before:
-            job.folder.put(key, before, lasting=False)
+        if volume.kept(key):
+            volume.put_back(key, before)
+        elif not volume.overlay and before is not None and volume.folder.get(key) != before:
+            volume.folder.put(key, before, lasting=False)
         return [{"key": key, "before": checksum(before), "after": checksum(before)}]
-    data = cells.encode(place, values)
-    job.keep_before(key, before)
-    if job.folder.get(key) != data:
-        job.folder.put(key, data)
+    data = chunks.encode(place, values)
+    volume.keep_before(key, before)
+    if volume.folder.get(key) != data:
+        volume.folder.put(key, data)
     return [{"key": key, "before": checksum(before), "after": checksum(data)}]
 
 
-def write_sides(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
+def write_derived_block(volume: RestoredVolume, task: WriteDerivedBlock) -> dict[str, Any]:
     """Write the synthesised pixels, the displacement and the confidence of one block of a slice.
 
     Parameters
     ----------
-    job : Job
+    volume : RestoredVolume
         The volume.
-    task : mapping
-        ``key``, ``z``, ``block`` (row and column of the block), ``patches``.
+    task : WriteDerivedBlock
+        What to do.
 
     Returns
     -------
@@ -150,55 +149,55 @@ def write_sides(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     Stop
         If they cannot be written.
     """
-    done = finished(job, task["key"])
+    done = finished(volume, task.key)
     if done is not None:
         return {"rows": done}
-    z, (i, j) = task["z"], task["block"]
-    cells = job.displacement
+    z, (i, j) = task.z, task.place
+    chunks = volume.displacement
     place: Place = (z, 0, i, j)
-    box = cells.box(place)
+    box = chunks.box(place)
     rows, columns = (box[2].start, box[2].stop), (box[3].start, box[3].stop)
     shape = (rows[1] - rows[0], columns[1] - columns[0])
     synthesised = np.zeros(shape, dtype=np.uint8)
     flow = np.zeros((2, *shape), dtype=np.float32)
-    patches = [load_patch(job, one) for one in task["patches"]]
-    paste_sides(synthesised, flow, rows, columns, patches)
+    patches = [load_patch(volume, one) for one in task.patches]
+    paste_derived(synthesised, flow, rows, columns, patches)
     # Finer steps say nothing and take twenty times the space.
     flow = np.round(flow / STEP) * np.float32(STEP)
-    label = job.labels[0]
-    label_place = [0] * len(label.cells.shape)
+    label = volume.labels[0]
+    label_place = [0] * len(label.chunks.shape)
     if label.axes.slices is not None:
         label_place[label.axes.slices] = z
     label_place[label.axes.rows], label_place[label.axes.columns] = i, j
     turned = synthesised.T if label.transposed else synthesised
-    label_box = label.cells.box(tuple(label_place))
+    label_box = label.chunks.box(tuple(label_place))
     written = [
-        *store_sparse(job, cells, place, flow[None]),
+        *store_sparse(volume, chunks, place, flow[None]),
         *store_sparse(
-            job,
-            label.cells,
+            volume,
+            label.chunks,
             tuple(label_place),
             turned.reshape([part.stop - part.start for part in label_box]),
         ),
     ]
-    if job.confidence is not None:
+    if volume.confidence is not None:
         confidence = np.full(shape, SURE, dtype=np.uint8)
         paste_confidence(confidence, rows, columns, patches)
-        written += store_sparse(job, job.confidence, (z, i, j), confidence[None], SURE)
-    finish(job, task["key"], written)
+        written += store_sparse(volume, volume.confidence, (z, i, j), confidence[None], SURE)
+    finish(volume, task.key, written)
     return {"rows": written}
 
 
 def store_sparse(
-    job: Job, cells: Cells, place: Place, values: NDArray[Any], empty: int = 0
+    volume: RestoredVolume, chunks: ChunkGrid, place: Place, values: NDArray[Any], empty: int = 0
 ) -> Rows:
-    """Store the pixels of a cell that did not exist before; one that is all `empty` is left out."""
-    key = cells.key(place)
+    """Store the pixels of a chunk that is new; one that is all `empty` is left out."""
+    key = chunks.key(place)
     if not (values != empty).any():
-        if job.folder.has(key):
-            job.folder.remove(key)
+        if volume.folder.has(key):
+            volume.folder.remove(key)
         return [{"key": key, "before": None, "after": None}]
-    data = cells.encode(place, values)
-    if job.folder.get(key) != data:
-        job.folder.put(key, data)
+    data = chunks.encode(place, values)
+    if volume.folder.get(key) != data:
+        volume.folder.put(key, data)
     return [{"key": key, "before": None, "after": checksum(data)}]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from sff_napari.io_atomic import explain
 from sff_napari.stacks.layered_store import FilesStore
 from sff_napari.volumes.run.errors import Stop, sentence
 from sff_napari.volumes.run.folder import RECORDS
-from sff_napari.volumes.run.restored_volume import Job
-from sff_napari.volumes.write.chunk_grid import Place
+from sff_napari.volumes.run.restored_volume import RestoredVolume
+from sff_napari.volumes.run.task import CopyKeys, ImportChunks
 from sff_napari.volumes.write.raw_bytes import keys_of, raw
 
 _FILES = 128
 """Files one task copies."""
 
 
-def keys_below(job: Job) -> Iterator[str]:
+def keys_below(volume: RestoredVolume) -> Iterator[str]:
     """Yield every key of the source but those of a record of its own."""
-    source = job.source
+    source = volume.source
     if isinstance(source, FilesStore):
         for path in source.root.rglob("*"):
             key = path.relative_to(source.root).as_posix()
@@ -35,14 +35,14 @@ def keys_below(job: Job) -> Iterator[str]:
         with suppress(Exception):  # web servers cannot list a folder, or list nothing
             keys = keys_of(source)
         # Then every chunk is asked for that there can be.
-        keys = keys or _possible_keys(job)
+        keys = keys or _possible_keys(volume)
         yield from (key for key in keys if not key.startswith(f"{RECORDS}/"))
 
 
-def _possible_keys(job: Job) -> Iterator[str]:
-    for level in job.layout.levels:
-        everywhere = tuple(slice(0, n) for n in level.cells.shape)
-        yield from (level.cells.key(place) for place in level.cells.touching(everywhere))
+def _possible_keys(volume: RestoredVolume) -> Iterator[str]:
+    for level in volume.layout.levels:
+        everywhere = tuple(slice(0, n) for n in level.chunks.shape)
+        yield from (level.chunks.key(place) for place in level.chunks.touching(everywhere))
 
 
 def batches(items: Iterable[Any], size: int = _FILES) -> Iterator[list[Any]]:
@@ -57,15 +57,15 @@ def batches(items: Iterable[Any], size: int = _FILES) -> Iterator[list[Any]]:
         yield batch
 
 
-def copy_keys(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
+def copy_keys(volume: RestoredVolume, task: CopyKeys) -> dict[str, Any]:
     """Copy the bytes of some keys, undecoded.
 
     Parameters
     ----------
-    job : Job
+    volume : RestoredVolume
         The volume.
-    task : mapping
-        ``keys``.
+    task : CopyKeys
+        What to do.
 
     Returns
     -------
@@ -79,16 +79,16 @@ def copy_keys(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         If they cannot be written.
     """
     done, lost = 0, {}
-    for key in task["keys"]:
+    for key in task.keys:
         try:
-            if isinstance(job.source, FilesStore):
-                path = Path(job.source.root) / key
-                job.folder.copy(key, path)
+            if isinstance(volume.source, FilesStore):
+                path = Path(volume.source.root) / key
+                volume.folder.copy(key, path)
                 done += path.stat().st_size
-            elif job.source is not None and not job.folder.has(key):
-                data = raw(job.source, key)
+            elif volume.source is not None and not volume.folder.has(key):
+                data = raw(volume.source, key)
                 if data is not None:
-                    job.folder.put(key, data, lasting=False)
+                    volume.folder.put(key, data, lasting=False)
                     done += len(data)
         except Stop:
             raise
@@ -99,15 +99,15 @@ def copy_keys(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     return {"bytes": done, "lost": lost}
 
 
-def import_cells(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
+def import_chunks(volume: RestoredVolume, task: ImportChunks) -> dict[str, Any]:
     """Write chunks of the finest level from a stack of another kind.
 
     Parameters
     ----------
-    job : Job
+    volume : RestoredVolume
         The volume.
-    task : mapping
-        ``places`` of the cells.
+    task : ImportChunks
+        What to do.
 
     Returns
     -------
@@ -120,19 +120,18 @@ def import_cells(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         If they cannot be written.
     """
     done, lost = 0, {}
-    cells = job.layout.finest.cells
-    for one in task["places"]:
-        place: Place = tuple(one)
-        key = cells.key(place)
+    chunks = volume.layout.finest.chunks
+    for place in task.places:
+        key = chunks.key(place)
         try:
-            if not job.folder.has(key):
-                data = job.bytes_before(0, place) or b""
-                job.folder.put(key, data, lasting=False)
-            box = cells.box(place)
+            if not volume.folder.has(key):
+                data = volume.bytes_before(0, place) or b""
+                volume.folder.put(key, data, lasting=False)
+            box = chunks.box(place)
             count = 1
             for part in box:
                 count *= part.stop - part.start
-            done += count * cells.dtype.itemsize
+            done += count * chunks.dtype.itemsize
         except Stop:
             raise
         except (StackError, MemoryError) as error:

@@ -41,7 +41,7 @@ CONFIDENCE_NOTE = (
 
 
 @dataclass(frozen=True)
-class Sides:
+class DerivedArrays:
     """Where these arrays lie, and their metadata files.
 
     Parameters
@@ -62,7 +62,9 @@ class Sides:
     documents: dict[str, bytes]
 
 
-def lay_out_sides(layout: Layout, get: Get, zarr_format: int, *, confident: bool) -> Sides:
+def lay_out_derived_arrays(
+    layout: Layout, get: Get, zarr_format: int, *, confident: bool
+) -> DerivedArrays:
     """Return the arrays that come with a volume.
 
     An OME-Zarr gets a label image; beside a plain array they lie in the folder
@@ -95,7 +97,7 @@ def lay_out_sides(layout: Layout, get: Get, zarr_format: int, *, confident: bool
         )
     paths = []
     for number, level in enumerate(layout.levels):
-        shape = [1 if axis in level.axes.fixed else n for axis, n in enumerate(level.cells.shape)]
+        shape = [1 if axis in level.axes.fixed else n for axis, n in enumerate(level.chunks.shape)]
         chunks = [
             min(BLOCK, n) if axis in (level.axes.rows, level.axes.columns) else 1
             for axis, n in enumerate(shape)
@@ -147,7 +149,7 @@ def lay_out_sides(layout: Layout, get: Get, zarr_format: int, *, confident: bool
     if ome:
         documents |= _listed(get, label_home, zarr_format)
         documents |= _consolidated(get, layout.group, documents)
-    return Sides(paths, displacement, confidence, documents)
+    return DerivedArrays(paths, displacement, confidence, documents)
 
 
 def _separated(zarr_format: int) -> dict[str, Any]:
@@ -158,11 +160,11 @@ def _separated(zarr_format: int) -> dict[str, Any]:
 
 
 def _names(layout: Layout) -> list[str]:
-    return list(_axis_names(layout)) or [""] * len(layout.finest.cells.shape)
+    return list(_axis_names(layout)) or [""] * len(layout.finest.chunks.shape)
 
 
 def _axis_names(layout: Layout) -> list[str]:
-    count = len(layout.finest.cells.shape)
+    count = len(layout.finest.chunks.shape)
     named = ["t", "c", "z", "y", "x"][-count:]
     axes = (layout.image or {}).get("axes")
     if isinstance(axes, list) and len(axes) == count:

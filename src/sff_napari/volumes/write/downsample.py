@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import zarr
 from numpy.typing import NDArray
 
 from sff_napari.volumes.restore.patches import different
-from sff_napari.volumes.run.restored_volume import Job
+from sff_napari.volumes.run.restored_volume import RestoredVolume
+from sff_napari.volumes.run.task import WriteCoarseChunk, WriteCoarseLabel
 from sff_napari.volumes.write.chunk_grid import Box, Place
 from sff_napari.volumes.write.chunks import finish, finished, settle, store_sparse
 from sff_napari.volumes.write.layout import Level
@@ -118,30 +119,30 @@ def finer(box: Box, factors: tuple[int, ...], shape: tuple[int, ...]) -> Box:
 
 
 def above(level: Level, finer_level: Level, places: set[Place]) -> set[Place]:
-    """Return the cells of a level that stand for pixels of cells of the next finer one."""
+    """Return the chunks of a level that stand for pixels of chunks of the next finer one."""
     found: set[Place] = set()
     for place in places:
         box = tuple(
             slice(min(part.start // f, n - 1), min(-(-part.stop // f), n))
             for part, f, n in zip(
-                finer_level.cells.box(place), level.factors, level.cells.shape, strict=True
+                finer_level.chunks.box(place), level.factors, level.chunks.shape, strict=True
             )
         )
-        found.update(level.cells.touching(box))
+        found.update(level.chunks.touching(box))
     return found
 
 
-def write_coarse(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
+def write_coarse(volume: RestoredVolume, task: WriteCoarseChunk) -> dict[str, Any]:
     """Write a chunk of a coarser level.
 
     Pixels above what did not change keep their value, however they were made.
 
     Parameters
     ----------
-    job : Job
+    volume : RestoredVolume
         The volume.
-    task : mapping
-        ``key``, ``level`` and ``place``.
+    task : WriteCoarseChunk
+        What to do.
 
     Returns
     -------
@@ -155,44 +156,44 @@ def write_coarse(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     Stop
         If it cannot be written.
     """
-    done = finished(job, task["key"])
+    done = finished(volume, task.key)
     if done is not None:
         return {"pixels": 0, "rows": done}
-    level, below = job.level(task["level"]), job.level(task["level"] - 1)
-    place: Place = tuple(task["place"])
-    part = finer(level.cells.box(place), level.factors, below.cells.shape)
-    dtype = job.layout.dtype
-    now = np.asarray(job.now(below.cells)[part]).astype(dtype)
-    was = np.asarray(job.before(below.cells)[part]).astype(dtype)
-    way = job.plan["reduction"]
-    shape = tuple(n.stop - n.start for n in level.cells.box(place))
+    level, below = volume.level(task.level), volume.level(task.level - 1)
+    place: Place = task.place
+    part = finer(level.chunks.box(place), level.factors, below.chunks.shape)
+    dtype = volume.layout.dtype
+    now = np.asarray(volume.now(below.chunks)[part]).astype(dtype)
+    was = np.asarray(volume.before(below.chunks)[part]).astype(dtype)
+    way = volume.plan["reduction"]
+    shape = tuple(n.stop - n.start for n in level.chunks.box(place))
 
     def cut(values: NDArray[Any]) -> NDArray[Any]:
         return values[tuple(slice(0, n) for n in shape)]
 
     made = cut(reduce(now, level.factors, way))
-    if job.source is None and job.origin.kind == "stack":
+    if volume.source is None and volume.origin.kind == "stack":
         original = cut(reduce(was, level.factors, way))
-        before: bytes | None = level.cells.encode(place, original)
+        before: bytes | None = level.chunks.encode(place, original)
     else:
-        before = job.bytes_before(task["level"], place)
-        original = level.cells.decode(place, before)
+        before = volume.bytes_before(task.level, place)
+        original = level.chunks.decode(place, before)
     changed = cut(reduce(different(now, was).astype(np.uint8), level.factors, "maximum")) > 0
     values = np.where(changed, made, original)
-    rows = settle(job, level.cells, place, before, original, values)
-    finish(job, task["key"], rows)
+    rows = settle(volume, level.chunks, place, before, original, values)
+    finish(volume, task.key, rows)
     return {"pixels": int(values.size), "rows": rows}
 
 
-def write_coarse_label(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
+def write_coarse_label(volume: RestoredVolume, task: WriteCoarseLabel) -> dict[str, Any]:
     """Write a chunk of a coarser level of the synthesised pixels: all that holds one.
 
     Parameters
     ----------
-    job : Job
+    volume : RestoredVolume
         The volume.
-    task : mapping
-        ``key``, ``level`` and ``place``.
+    task : WriteCoarseLabel
+        What to do.
 
     Returns
     -------
@@ -204,15 +205,15 @@ def write_coarse_label(job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
     Stop
         If it cannot be written.
     """
-    done = finished(job, task["key"])
+    done = finished(volume, task.key)
     if done is not None:
         return {"rows": done}
-    level, below = job.labels[task["level"]], job.labels[task["level"] - 1]
-    place: Place = tuple(task["place"])
-    box = level.cells.box(place)
-    part = finer(box, level.factors, below.cells.shape)
-    fine = np.asarray(job.labels_now(below.cells)[part])
+    level, below = volume.labels[task.level], volume.labels[task.level - 1]
+    place: Place = task.place
+    box = level.chunks.box(place)
+    part = finer(box, level.factors, below.chunks.shape)
+    fine = np.asarray(volume.labels_now(below.chunks)[part])
     values = reduce(fine, level.factors, "maximum")[tuple(slice(0, n.stop - n.start) for n in box)]
-    rows = store_sparse(job, level.cells, place, values)
-    finish(job, task["key"], rows)
+    rows = store_sparse(volume, level.chunks, place, values)
+    finish(volume, task.key, rows)
     return {"rows": rows}

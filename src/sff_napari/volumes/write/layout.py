@@ -12,7 +12,7 @@ import numpy as np
 from sff_napari.errors import StackError
 from sff_napari.stacks.axes import ChosenAxes, choose_axes
 from sff_napari.volumes.plan.keys import joined
-from sff_napari.volumes.write.chunk_grid import METADATA, Box, Cells, Place
+from sff_napari.volumes.write.chunk_grid import METADATA, Box, ChunkGrid, Place
 
 Get = Callable[[str], bytes | None]
 """Returns what is stored under a key."""
@@ -24,7 +24,7 @@ class Level:
 
     Parameters
     ----------
-    cells : Cells
+    chunks : ChunkGrid
         Its array.
     axes : ChosenAxes
         Which of its axes are slices, rows and columns.
@@ -33,16 +33,16 @@ class Level:
         for the finest.
     """
 
-    cells: Cells
+    chunks: ChunkGrid
     axes: ChosenAxes
     factors: tuple[int, ...] = ()
 
     def touching(self, z: int, rows: slice, columns: slice) -> list[Place]:
-        """Return the cells that hold a part of slice `z`."""
-        return list(self.cells.touching(self._box(z, rows, columns)))
+        """Return the chunks that hold a part of slice `z`."""
+        return list(self.chunks.touching(self._box(z, rows, columns)))
 
     def _box(self, z: int, rows: slice, columns: slice) -> Box:
-        box = [slice(0, n) for n in self.cells.shape]
+        box = [slice(0, n) for n in self.chunks.shape]
         for axis, at in self.axes.fixed.items():
             box[axis] = slice(at, at + 1)
         if self.axes.slices is not None:
@@ -51,22 +51,22 @@ class Level:
         return tuple(box)
 
     def slices_of(self, place: Place) -> range:
-        """Return the slices that a cell holds."""
+        """Return the slices that a chunk holds."""
         if self.axes.slices is None:
             return range(1)
-        part = self.cells.box(place)[self.axes.slices]
+        part = self.chunks.box(place)[self.axes.slices]
         return range(part.start, part.stop)
 
     def plane_of(self, place: Place, z: int) -> tuple[tuple[int | slice, ...], slice, slice] | None:
-        """Return where slice `z` lies in the pixels of a cell, and which rows and columns it has.
+        """Return where slice `z` lies in the pixels of a chunk, and which rows and columns it has.
 
         Returns
         -------
         index, rows, columns
             ``values[index]`` is (rows, columns), or transposed where the axes
-            of the array are; None if the cell holds nothing of it.
+            of the array are; None if the chunk holds nothing of it.
         """
-        box = self.cells.box(place)
+        box = self.chunks.box(place)
         index: list[int | slice] = [slice(None)] * len(box)
         for axis, at in self.axes.fixed.items():
             if not box[axis].start <= at < box[axis].stop:
@@ -160,20 +160,21 @@ class Layout:
         found = multiscales(attributes_of(read_documents(get, group)))
         levels: list[Level] = []
         for path in arrays:
-            cells = Cells(path, read_documents(get, path))
-            chosen = choose_axes(axes, cells.shape, select, path)
+            chunks = ChunkGrid(path, read_documents(get, path))
+            chosen = choose_axes(axes, chunks.shape, select, path)
             factors: tuple[int, ...] = ()
             if levels:
-                finer = levels[-1].cells.shape
+                finer = levels[-1].chunks.shape
                 factors = tuple(
-                    max(1, round(a / b)) for a, b in zip(finer, cells.shape, strict=True)
+                    max(1, round(a / b)) for a, b in zip(finer, chunks.shape, strict=True)
                 )
                 # A level of another kind than halving and the like ends what is recomputed.
                 if any(
-                    abs(a / f - b) >= 1 for a, b, f in zip(finer, cells.shape, factors, strict=True)
+                    abs(a / f - b) >= 1
+                    for a, b, f in zip(finer, chunks.shape, factors, strict=True)
                 ):
                     break
-            levels.append(Level(cells, chosen, factors))
+            levels.append(Level(chunks, chosen, factors))
         image, version = found if found is not None else (None, "")
         if image is not None:
             # Levels that are named but not stored are left out of what is made from it.
@@ -190,7 +191,7 @@ class Layout:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the pixels, in the native byte order."""
-        return self.finest.cells.dtype.newbyteorder("=")
+        return self.finest.chunks.dtype.newbyteorder("=")
 
 
 def multiscales(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], str] | None:
