@@ -276,3 +276,121 @@ def test_moving_the_slider_compiles_no_shader_and_draws_no_empty_outline(panel, 
     c.go_to((1,))
     c.go_to((2,))
     assert not any(part.visible for part in parts)
+
+
+def canvas_point(panel, y, x):
+    """Return where a point of the shown slice is on the canvas."""
+    from qtpy.QtCore import QPoint
+
+    layer = panel.controller.source.layer
+    world = layer.data_to_world((*panel.controller.index, y, x))
+    canvas = panel.viewer.window._qt_viewer.canvas
+    at = canvas.view.scene.transform.map([world[-1], world[-2], 0, 1])[:2]
+    return QPoint(round(float(at[0])), round(float(at[1])))
+
+
+def drag(panel, start, stop, qtbot):
+    """Press the mouse at one point of the slice, move, and let go at another."""
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    native = panel.viewer.window._qt_viewer.canvas.native
+    a, b = canvas_point(panel, *start), canvas_point(panel, *stop)
+    QTest.mouseMove(native, a)
+    QTest.mousePress(native, Qt.MouseButton.LeftButton, pos=a)
+    for share in (0.3, 0.6, 1.0):
+        QTest.mouseMove(native, a + (b - a) * share)
+        qtbot.wait(10)
+    QTest.mouseRelease(native, Qt.MouseButton.LeftButton, pos=b)
+    qtbot.wait(10)
+
+
+@pytest.fixture
+def shown(panel, until, qtbot):
+    """The panel in a window that is on the screen."""
+    window = panel.viewer.window._qt_window
+    window.resize(1100, 800)
+    window.show()
+    qtbot.wait(300)
+    panel.viewer.reset_view()
+    qtbot.wait(100)
+    return panel
+
+
+def test_drawing_ends_after_one_line_unless_it_is_to_go_on(shown, settle, qtbot):
+    c = shown.controller
+    button = shown.line_tools.buttons["line"]
+    button.click()
+    settle(c)
+    assert button.isChecked()
+    assert "Drawing: press the mouse" in shown.status.text()
+    drag(shown, (20, 100), (200, 120), qtbot)
+    settle(c)
+    assert len(c.lines.records) == 1
+    assert c.lines.layer.mode == "pan_zoom"
+    assert not button.isChecked()
+    drag(shown, (20, 40), (200, 50), qtbot)
+    settle(c)
+    assert len(c.lines.records) == 1, "the mouse moves the picture again"
+    shown.viewer.reset_view()
+    shown.line_tools.keep_tool.setChecked(True)
+    button.click()
+    settle(c)
+    for x in (40, 180):
+        drag(shown, (20, x), (200, x + 10), qtbot)
+        settle(c)
+    assert len(c.lines.records) == 3
+    assert c.lines.layer.mode == "add_line"
+    shown.line_tools.width.setValue(30)
+    assert [r.half_width for r in c.lines.records.values()].count(15) == 1, "the newest one"
+    button.click()
+    settle(c)
+    assert c.lines.layer.mode == "pan_zoom", "pressing again puts the tool away"
+
+
+def test_clicks_with_a_tool_make_no_folds(shown, settle, qtbot):
+    c = shown.controller
+    for tool in ("line", "path"):
+        for at in ((50, 50), (-90, -60)):  # on the slice, and outside of the image
+            shown.line_tools.buttons[tool].click()
+            settle(c)
+            drag(shown, at, at, qtbot)
+            settle(c)
+            c.end_tool()
+            settle(c)
+    assert not c.lines.records
+    assert len(c.lines.layer.data) == 0
+
+
+def test_selecting_another_layer_puts_the_tool_away(shown, settle, draw, give_result):
+    c = shown.controller
+    draw(c, LINE)
+    button = shown.line_tools.buttons["line"]
+    button.click()
+    settle(c)
+    give_result(c)  # its layers are added while one draws
+    settle(c)
+    assert button.isChecked()
+    assert c.lines.layer.mode == "add_line"
+    shown.viewer.layers.selection.active = shown.viewer.layers["stack"]
+    settle(c)
+    assert not button.isChecked()
+    assert c.lines.layer.mode == "pan_zoom"
+
+
+def test_each_line_has_a_score_and_a_warning_where_nothing_is_dark(panel, draw, until, true_fold):
+    c = panel.controller
+    about = panel.line_tools.about
+    draw(c, true_fold.vertices)
+    c.set_half_width(6.0)
+    until(lambda: "score" in about.text())
+    score = float(about.text().split("score ")[1])
+    assert score > 0.5
+    assert "nothing dark" not in about.text()
+    c.undo()
+    c.undo()
+    draw(c, [(5.0, 190.0), (215.0, 200.0)])
+    until(lambda: "nothing dark along it" in about.text())
+    assert float(about.text().split("score ")[1].split(".")[0]) == 0
+    c.go_to((0,))
+    until(lambda: about.text() == "")

@@ -10,6 +10,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.controller.detection_actions import Finding
+from sff_napari.napari_plugin.controller.line_checks import LineChecks
 from sff_napari.napari_plugin.controller.line_editing import Correcting
 from sff_napari.napari_plugin.controller.restoration_actions import RestorationActions
 from sff_napari.napari_plugin.controller.review_actions import Deciding
@@ -81,6 +82,7 @@ class Controller(
         self._settled.setInterval(_REST_MS)
         self._settled.timeout.connect(self._on_settled)
         compat.keep_shader_programs()
+        self.line_checks = LineChecks(self)
         viewer.dims.events.point.connect(self._on_dims)
         viewer.layers.events.removed.connect(self._on_removed)
 
@@ -190,6 +192,7 @@ class Controller(
         self._closed = True
         with suppress(RuntimeError):  # the application may be ending
             self._settled.stop()
+            self.line_checks.stop()
         self.viewer.dims.events.point.disconnect(self._on_dims)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         for job in list(self._jobs):

@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sff_napari.sessions.records import FoldRecord, Index
+from sff_napari.sessions.records import FoldRecord, Index, new_uid
+from sff_napari.sessions.simplify import thin_path
 
 SHORTEST = 6.0
 """A line shorter than this, in pixels, was not meant."""
+
+MANY_VERTICES = 10
+"""A line of more vertices was drawn freehand: it is thinned."""
 
 Lines = dict[str, FoldRecord]
 """Fold lines by their names."""
@@ -73,6 +78,44 @@ def is_stray(vertices: Sequence[Any], plane: tuple[int, int]) -> bool:
     return bool(
         length < SHORTEST or (high < 0).any() or (low > np.asarray(plane, dtype=float) - 1).any()
     )
+
+
+def record_of_shape(
+    points: NDArray[np.floating],
+    width: float,
+    old: FoldRecord | None,
+    *,
+    is_new: bool,
+    plane: tuple[int, int],
+) -> FoldRecord | None:
+    """Return the line that a shape shows, or None if it is no line on one slice.
+
+    Parameters
+    ----------
+    points : ndarray, (N, D)
+        Vertices of the shape.
+    width : float
+        Its width, px.
+    old : FoldRecord or None
+        The line that it showed before.
+    is_new : bool
+        Whether it is a copy of that line.
+    plane : (Y, X)
+        Shape of a slice.
+    """
+    place = np.rint(points[:, :-2]).astype(int)
+    if place.size and (place != place[0]).any():
+        return None
+    index: Index = tuple(int(i) for i in place[0]) if place.size else ()
+    vertices = tuple((float(y), float(x)) for y, x in points[:, -2:])
+    if old is not None and not is_new:
+        return edited(old, index, vertices, width / 2)
+    if is_stray(vertices, plane):
+        return None
+    if len(vertices) > MANY_VERTICES:
+        vertices = thin_path(vertices)
+    source = old.source if old is not None else "drawn"
+    return FoldRecord(new_uid(), index, vertices, max(0.5, width / 2), source=source)
 
 
 def edited(

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from sff_napari.napari_plugin.layers.layer_queue import LayerQueue
 
 
+_HINTS = {
+    "add_line": "Drawing: press the mouse at one end of the fold, drag to the other, let go.",
+    "add_polyline": "Drawing: click point after point along the fold, double-click to end.",
+    "direct": "Drag the dots of the line. Click a line first to see its dots.",
+    "vertex_insert": "Click on the line where it should get a point.",
+    "select": "Click a line to select it, drag it to move it.",
+}
+"""What to do with the tools, by their modes."""
+
+
 class Correcting(StackInWork):
     """Actions on the lines of the slice that is shown; mixed into the controller."""
 
@@ -32,6 +42,8 @@ class Correcting(StackInWork):
     settle_offer: Any
     tool_changed: Any
     layer_queue: LayerQueue
+    keeps_tool: bool = False
+    """Whether a drawing tool stays in use after a line."""
 
     def chosen(self, doing: str) -> list[FoldRecord]:
         """Return the lines an action is meant for; say so when there are none."""
@@ -132,6 +144,9 @@ class Correcting(StackInWork):
         if self.source is None or lines is None:
             self.ready()
             return
+        if self._is_in_use(lines, mode):
+            self.end_tool()
+            return
         if not self.settle_offer():
             self.tool_changed.emit("pan_zoom" if lines.layer is None else str(lines.layer.mode))
             return
@@ -149,6 +164,37 @@ class Correcting(StackInWork):
             if here:
                 layer.selected_data = {list(layer.features["uid"]).index(here[0].uid)}
         self.tool_changed.emit(mode)
+        if mode in _HINTS:
+            self.status.emit(f"{_HINTS[mode]} Press the button again to put the tool away.")
+
+    def _is_in_use(self, lines: FoldLines, mode: str) -> bool:
+        layer = lines.layer
+        active = self.viewer.layers.selection.active
+        return layer is not None and layer is active and str(layer.mode) == mode
+
+    def end_tool(self) -> None:
+        """Put the tool away, so that the mouse moves the picture again."""
+        layer = None if self.lines is None else self.lines.layer
+        if layer is not None and layer in self.viewer.layers:
+            layer.mode = "pan_zoom"
+        self.tool_changed.emit("pan_zoom")
+
+    def _on_drawn(self) -> None:
+        """End drawing after one line, unless a person wants to draw more."""
+        if not self.keeps_tool:
+            self.layer_queue.later(self.end_tool, key="end tool")
+
+    def leave_tool(self) -> None:
+        """End the tool when another layer than `folds` was selected meanwhile."""
+
+        def leave() -> None:
+            layer = None if self.lines is None else self.lines.layer
+            if layer is None or layer is self.viewer.layers.selection.active:
+                return
+            if str(layer.mode) != "pan_zoom":
+                self.end_tool()
+
+        self.layer_queue.later(leave, key="leave tool")
 
     def take_lines_from(self, layer: Any) -> int:
         """Copy the lines of another Shapes layer; return how many."""

@@ -168,9 +168,15 @@ class Deciding(StackInWork):
     def reopen_slice(self) -> None:
         """Take back the decision on the slice that is shown; its result stays."""
         result = self.store.get(self.index)
-        lines = [] if self.lines is None else self.lines.on(self.index)
-        if result is None and lines and all(r.state == "rejected" for r in lines):
-            self.lines.put([r.with_changes(state="open") for r in lines], "taking lines back")
+        lines = self.lines
+        records = [] if lines is None else lines.on(self.index)
+        if (
+            lines is not None
+            and result is None
+            and records
+            and all(r.state == "rejected" for r in records)
+        ):
+            lines.put([r.with_changes(state="open") for r in records], "taking lines back")
             self.status.emit("The lines of this slice count again.")
             return
         if result is None or result.record.state == "restored":

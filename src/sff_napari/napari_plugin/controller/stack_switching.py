@@ -55,6 +55,7 @@ class StackSwitching(StackInWork):
     go_to: Any
     _run: Any
     _on_lines: Any
+    _on_drawn: Any
     load_results: Any
 
     # -- which stack -----------------------------------------------------------------
@@ -101,6 +102,7 @@ class StackSwitching(StackInWork):
         work.lines.changed.connect(partial(self._when_in_work, work, self._on_lines))
         work.lines.noticed.connect(self.fail)
         work.lines.tool_changed.connect(partial(self._when_in_work, work, self.tool_changed.emit))
+        work.lines.drawn.connect(partial(self._when_in_work, work, self._on_drawn))
         work.lines.tool_changed.connect(
             lambda mode: work.layers.hide_for_drawing(mode in DRAWING_TOOLS)
         )
@@ -245,6 +247,7 @@ class StackSwitching(StackInWork):
         for result in work.store.all():
             if result.record.state != "rejected":
                 work.store.put(result.with_record(outdated=True))
+        work.line_checks.clear()
         work.layers.renew()
         work.keeper.schedule()
         if work is self.work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from sff_napari.napari_plugin.controller.result_store import ResultStore, SliceR
 from sff_napari.napari_plugin.layers.fold_lines import FoldLines
 from sff_napari.napari_plugin.layers.image_source import ImageSource
 from sff_napari.napari_plugin.layers.layer_queue import LayerQueue
+from sff_napari.napari_plugin.layers.line_darkness import LineCheck
 from sff_napari.napari_plugin.layers.result_layers import ResultLayers
 from sff_napari.sessions import Index, SliceRecord
 
@@ -38,6 +40,8 @@ class Workspace:
         Saves the session.
     searched : set
         Slices in which folds were looked for.
+    line_checks : dict
+        What the picture shows along lines, by slice and geometry.
     """
 
     source: ImageSource
@@ -47,6 +51,7 @@ class Workspace:
     layers: ResultLayers
     keeper: Keeper
     searched: set[Index] = field(default_factory=set)
+    line_checks: dict[Hashable, LineCheck] = field(default_factory=dict)
     index: Index = ()
     settings: dict[str, Any] = field(default_factory=dict)
 

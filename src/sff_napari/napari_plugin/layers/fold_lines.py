@@ -19,15 +19,20 @@ from sff_napari.napari_plugin.controller.history import History, Step
 from sff_napari.napari_plugin.controller.line_changes import (
     Lines,
     description,
-    edited,
-    is_stray,
     line_changes,
+    record_of_shape,
     touched_slices,
 )
 from sff_napari.napari_plugin.layers.layer_queue import LayerQueue
-from sff_napari.napari_plugin.layers.shapes_style import COLOURS, FEATURES, features_of, rgba
-from sff_napari.sessions.records import FoldRecord, Index, new_uid
-from sff_napari.sessions.simplify import thin_path
+from sff_napari.napari_plugin.layers.shapes_style import (
+    ADDING_TOOLS,
+    COLOURS,
+    FEATURES,
+    features_of,
+    points_of,
+    rgba,
+)
+from sff_napari.sessions.records import FoldRecord, Index
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -38,7 +43,6 @@ if TYPE_CHECKING:
 NAME = "folds"
 MARK = "sff_napari_folds"
 """Key in a Shapes layer's metadata that says it holds fold lines."""
-MANY_VERTICES = 10
 
 
 class FoldLines(QObject):
@@ -61,6 +65,8 @@ class FoldLines(QObject):
     noticed = Signal(str)
     tool_changed = Signal(str)
     """Mode."""
+    drawn = Signal()
+    """A person has drawn a line."""
 
     def __init__(
         self, viewer: Viewer, source: ImageSource, history: History, queue: LayerQueue
@@ -76,6 +82,7 @@ class FoldLines(QObject):
         self.new_half_width = 8.0
         self.on_layer: Callable[[Shapes], None] | None = None
         self._order: list[str] = []
+        self._newest = ""
         self._display: dict[str, str] = {}
         self._quiet = 0
 
@@ -94,14 +101,15 @@ class FoldLines(QObject):
         return {record.index for record in self.records.values() if record.state != "rejected"}
 
     def chosen(self, index: Index) -> list[FoldRecord]:
-        """Return the selected lines on a slice, or its only line if none is selected."""
+        """Return the selected lines on a slice; its only or its newest line if none is."""
         here = self.on(index)
         if self.layer is not None:
             picked = {self._order[i] for i in self.layer.selected_data if i < len(self._order)}
             marked = [record for record in here if record.uid in picked]
             if marked:
                 return marked
-        return here if len(here) == 1 else []
+        newest = [record for record in here if record.uid == self._newest]
+        return here if len(here) == 1 else newest
 
     # -- the layer -------------------------------------------------------------------
 
@@ -258,7 +266,7 @@ class FoldLines(QObject):
             for i, uid in enumerate(self._order):
                 old, new = before[uid], lines[uid]
                 if (old.vertices, old.index) != (new.vertices, new.index):
-                    compat.set_vertices(self.layer, i, self._points(new))
+                    compat.set_vertices(self.layer, i, points_of(new))
                 if old.half_width != new.half_width:
                     widths[i] = 2 * new.half_width
             if widths:
@@ -272,7 +280,7 @@ class FoldLines(QObject):
         with self._silence():
             if records:
                 layer.add(
-                    [self._points(record) for record in records],
+                    [points_of(record) for record in records],
                     shape_type=["line" if len(r.vertices) == 2 else "path" for r in records],
                     edge_width=[2 * record.half_width for record in records],
                     edge_color=[self._colour(record) for record in records],
@@ -280,11 +288,6 @@ class FoldLines(QObject):
                 )
                 self._order += [record.uid for record in records]
             self._write_features()
-
-    def _points(self, record: FoldRecord) -> NDArray[np.float64]:
-        points = np.asarray(record.vertices, dtype=float)
-        place = np.tile(np.asarray(record.index, dtype=float), (len(points), 1))
-        return np.concatenate([place.reshape(len(points), -1), points], axis=1)
 
     def _write_features(self) -> None:
         if self.layer is None:
@@ -335,8 +338,15 @@ class FoldLines(QObject):
 
     def _on_data(self, event: Any) -> None:
         action = str(getattr(event.action, "value", event.action))
-        if not self._quiet and action in {"added", "changed", "removed"}:
-            self._read_layer()
+        if self._quiet or action not in {"added", "changed", "removed"}:
+            return
+        known = set(self.records)
+        self._read_layer()
+        new = [uid for uid in self.records if uid not in known]
+        if new:
+            self._newest = new[-1]
+            if self.layer is not None and str(self.layer.mode) in ADDING_TOOLS:
+                self.drawn.emit()
 
     def _read_layer(self, merge: Any = None) -> None:
         """Read the shapes back after a person changed them."""
@@ -351,7 +361,11 @@ class FoldLines(QObject):
         reshape: list[tuple[int, str]] = []
         widths = layer.edge_width
         for i, (points, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
-            record = self._read_shape(points, names[i] if i < len(names) else "", widths[i], lines)
+            name = names[i] if i < len(names) else ""
+            old = self.records.get(name)
+            record = record_of_shape(
+                points, widths[i], old, is_new=name in lines, plane=self.source.plane
+            )
             if kind not in ("line", "path") or record is None:
                 refused.append(i)
                 continue
@@ -375,25 +389,6 @@ class FoldLines(QObject):
         if repair or changed or len(names) != len(order):
             with self._silence():
                 for i, uid in reshape:
-                    compat.set_vertices(layer, i, self._points(lines[uid]))
+                    compat.set_vertices(layer, i, points_of(lines[uid]))
                 self._write_features()
         self.show_states(self._display)
-
-    def _read_shape(
-        self, points: NDArray[np.floating], name: str, width: float, lines: Lines
-    ) -> FoldRecord | None:
-        """Return the record of one shape, or None if it is no line on one slice."""
-        place = np.rint(points[:, :-2]).astype(int)
-        if place.size and (place != place[0]).any():
-            return None
-        index: Index = tuple(int(i) for i in place[0]) if place.size else ()
-        vertices = tuple((float(y), float(x)) for y, x in points[:, -2:])
-        old = self.records.get(name)
-        if old is None or name in lines:
-            if is_stray(vertices, self.source.plane):
-                return None
-            if len(vertices) > MANY_VERTICES:
-                vertices = thin_path(vertices)
-            source = old.source if old is not None else "drawn"
-            return FoldRecord(new_uid(), index, vertices, max(0.5, width / 2), source=source)
-        return edited(old, index, vertices, width / 2)

@@ -1,7 +1,8 @@
-"""Whether the picture shows anything dark where a fold line was put."""
+"""What the picture shows where a fold line was put: a score, and whether there is a dark line."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,53 @@ from sff_napari.sessions.simplify import sampled
 
 USUAL = 30.0
 """A fold is darker than this percentile of the tissue beside it."""
+
+
+@dataclass(frozen=True)
+class LineCheck:
+    """What the picture shows along a line.
+
+    Parameters
+    ----------
+    score : float
+        How much it looks like a fold, in [0, 1], as the detection rates lines.
+    is_dark : bool
+        Whether it is darker than the tissue beside it.
+    """
+
+    score: float
+    is_dark: bool
+
+
+def check_line(image: NDArray[Any], record: FoldRecord) -> LineCheck:
+    """Return what a slice (Y, X) shows along a line; a line that was found keeps its score."""
+    score = _score(image, record) if record.score is None else record.score
+    return LineCheck(score, shows_dark_line(image, record))
+
+
+def _score(image: NDArray[Any], record: FoldRecord) -> float:
+    """Rate a line as the detection would, had it found it."""
+    from sff_napari.arrays import as_slice
+    from sff_napari.detection.binarise import measure_darkness
+    from sff_napari.detection.classification import score_of, traits_of, trimmed
+    from sff_napari.detection.measure import Slice, at_full_scale, measure
+    from sff_napari.detection.ridge import follow
+    from sff_napari.no_data import fill_no_data, find_no_data
+
+    array = np.ascontiguousarray(as_slice(image))
+    mask = find_no_data(array)
+    array = fill_no_data(array, mask)
+    darkness = measure_darkness(array, no_data=mask)
+    factor = darkness.factor
+    points = (sampled(record.vertices) + 0.5) / factor - 0.5
+    reach = max(record.half_width / factor, 3.0)
+    ridge = follow(darkness.values, points, reach=reach, extend=False)
+    if ridge is None:
+        return 0.0
+    view = Slice(array, darkness)
+    line = measure(view, at_full_scale(ridge.points, factor), ridge.half_widths * factor)
+    line = None if line is None else trimmed(line)
+    return 0.0 if line is None else float(score_of(traits_of(line), min(view.shape)))
 
 
 def shows_dark_line(image: NDArray[Any], record: FoldRecord) -> bool:

@@ -22,6 +22,9 @@ COLOURS = {
 DRAWING_TOOLS = ("add_line", "add_polyline", "add_path", "direct", "vertex_insert", "vertex_remove")
 """Modes of a Shapes layer in which the damaged slice has to be seen."""
 
+ADDING_TOOLS = ("add_line", "add_polyline", "add_path")
+"""Modes of a Shapes layer that make new lines."""
+
 FEATURES = {
     "slice": int,
     "half_width": float,
@@ -42,6 +45,13 @@ def rgba(state: str) -> NDArray[np.float32]:
     colour = COLOURS[state]
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     return np.asarray([*parts, OPACITY.get(state, 1.0)], dtype=np.float32)
+
+
+def points_of(record: FoldRecord) -> NDArray[np.float64]:
+    """Return the vertices of a line as a Shapes layer has them, (N, D)."""
+    points = np.asarray(record.vertices, dtype=float)
+    place = np.tile(np.asarray(record.index, dtype=float), (len(points), 1))
+    return np.concatenate([place.reshape(len(points), -1), points], axis=1)
 
 
 def features_of(

@@ -35,11 +35,10 @@ from sff_napari.napari_plugin.widgets.sections import (
     LinesSection,
     RestoreSection,
     Section,
-    StackSection,
-    shortened,
     wrapped,
 )
 from sff_napari.napari_plugin.widgets.side_view import SideView
+from sff_napari.napari_plugin.widgets.stack_section import StackSection, shortened
 from sff_napari.napari_plugin.widgets.wheel_guard import WheelGuard
 
 if TYPE_CHECKING:
@@ -250,6 +249,7 @@ class RestorationWidget(QWidget):
         """Offer to work on the layer that a person selects; the stack in work stays."""
         if self._closed:
             return
+        self.controller.leave_tool()
         active, source = self.viewer.layers.selection.active, self.controller.source
         other = active if source and active in self._images() and active != source.layer else None
         self.stack.other.setVisible(other is not None)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sff_napari.errors import Cancelled, FoldError, InputError
+from sff_napari.errors import Cancelled, FoldError, InputError, SffError
 from sff_napari.evaluation.without_truth import NeighbourScores, score_without_truth
-from sff_napari.napari_plugin.layers.line_darkness import shows_dark_line
+from sff_napari.napari_plugin.layers.line_darkness import LineCheck, check_line, shows_dark_line
 from sff_napari.napari_plugin.layers.native_arrays import as_stored, dtype_of
 from sff_napari.sessions.neighbours import Neighbours
 from sff_napari.sessions.records import FoldRecord, Index
@@ -147,6 +147,21 @@ def snap_lines(
             moved.with_changes(source=record.source, score=record.score, state=record.state)
         )
     return snapped
+
+
+def check_lines(
+    read: Read, index: Index, records: Sequence[FoldRecord], channel: Channel
+) -> dict[FoldRecord, LineCheck]:
+    """Return what the picture shows along lines of one slice."""
+    image = read(index)
+    checks = {}
+    for record in records:
+        channel.check()
+        try:
+            checks[record] = check_line(image, record)
+        except SffError:
+            checks[record] = LineCheck(0.0, is_dark=False)
+    return checks
 
 
 @dataclass(frozen=True)
