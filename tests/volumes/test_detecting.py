@@ -23,11 +23,12 @@ from sff_napari.errors import Cancelled, InputError, StackError
 from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil, simulate_fold, simulate_realistic
 from sff_napari.stacks import Stack, open_stack, read_folds, write_stack
+from sff_napari.stacks.slice_numbers import slice_ranges
 from sff_napari.volumes.find import detect_volume as detection_module
 from sff_napari.volumes.find import search as search_module
 from sff_napari.volumes.find.checkpoint import progress_path
 from sff_napari.volumes.find.coarse import CoarseReader, reduced
-from sff_napari.volumes.find.detect_volume import as_ranges, detect_volume
+from sff_napari.volumes.find.detect_volume import detect_volume
 from sff_napari.volumes.find.line_merging import Course, joined
 from sff_napari.volumes.find.search import Search, search_slices, slabs, windows
 
@@ -377,7 +378,7 @@ def test_choices_that_make_no_sense(volume: NDArray[np.uint8]) -> None:
 def test_ranges_are_read_back(numbers: set[int]) -> None:
     from sff_napari.stacks import parse_slices
 
-    text = as_ranges(sorted(numbers))
+    text = slice_ranges(sorted(numbers))
     assert (parse_slices(text, 61) if text else []) == sorted(numbers)
 
 

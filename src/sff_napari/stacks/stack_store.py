@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.abc.buffer import Buffer, BufferPrototype
 from zarr.abc.store import (
     ByteRequest,
     OffsetByteRequest,
     RangeByteRequest,
     SuffixByteRequest,
 )
+from zarr.buffer import cpu, default_buffer_prototype
 from zarr.codecs import BytesCodec
-from zarr.core.buffer import Buffer, BufferPrototype, cpu, default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from sff_napari.errors import StackError

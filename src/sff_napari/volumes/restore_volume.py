@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 from sff_napari.errors import InputError, StackError
 from sff_napari.folds import Fold
-from sff_napari.io_atomic import explain, partial_name, remove_folder
+from sff_napari.io_atomic import explain, remove_folder, swap
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.sessions.neighbours import REACH
 from sff_napari.stacks import Stack
@@ -221,7 +220,7 @@ def _make(
         part.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain(error, target) from error
-    with Lock(part):
+    with Lock(target):
         _start_afresh_unless_same(part, plans)
         if not (part / PLAN).exists():
             plan.write(part)
@@ -232,25 +231,11 @@ def _make(
         try:
             if hasattr(os, "sync"):
                 os.sync()
-            _swap(part, target)
+            swap(part, target)
         except OSError as error:
             raise explain(error, target) from error
         Folder(target).clear_work()
     return outcome
-
-
-def _swap(part: Path, target: Path) -> None:
-    """Put a complete result in its place; what was there goes once it is."""
-    if not target.exists():
-        part.rename(target)
-        return
-    old = partial_name(target)
-    target.rename(old)
-    part.rename(target)
-    if old.is_dir():
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        old.unlink()
 
 
 def _finish(
@@ -327,7 +312,7 @@ def _start_afresh_unless_same(part: Path, plans: Sequence[SlicePlan]) -> None:
         if path.name != Path(WORK).name:
             remove_folder(path) if path.is_dir() else path.unlink()
     for path in (part / WORK).iterdir():
-        if path.name not in ("patches", "lock"):
+        if path.name != "patches":
             remove_folder(path) if path.is_dir() else path.unlink()
 
 

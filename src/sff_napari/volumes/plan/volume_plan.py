@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import zarr
 from zarr.abc.store import Store
-from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 import sff_napari
@@ -21,6 +20,7 @@ from sff_napari.stacks.ome import OmeWriter
 from sff_napari.stacks.overlay import name_below, store_at
 from sff_napari.stacks.stack_store import StackStore, zarr_over
 from sff_napari.stacks.uris import is_address
+from sff_napari.stacks.zarr_private import sync
 from sff_napari.volumes.plan.keys import digest, joined
 from sff_napari.volumes.plan.settings import Settings
 from sff_napari.volumes.run.folder import ORIGINALS, Folder
