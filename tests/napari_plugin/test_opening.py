@@ -16,6 +16,7 @@ from sff_napari.napari_plugin.controller.opening import (
     read_result,
 )
 from sff_napari.stacks import open_stack, write_folds, write_stack
+from sff_napari.stacks.description import Readers, StackInfo
 from sff_napari.stacks.stack import Stack
 
 DAMAGED = 2
@@ -63,7 +64,11 @@ def test_a_restored_volume_is_reviewed(
 
     source, out = tmp_path / "stack.zarr", tmp_path / "out.zarr"
     write_stack(
-        source, Stack(lambda z: folded_stack[z], folded_stack.shape, np.uint8, kind="a", name="a")
+        source,
+        Stack(
+            Readers(lambda z: folded_stack[z]),
+            StackInfo(folded_stack.shape, np.uint8, kind="a", name="a"),
+        ),
     )
     with open_stack(source) as stack:
         restore_volume(source, stack, {DAMAGED: [true_fold]}, out, pool=Threads(1))

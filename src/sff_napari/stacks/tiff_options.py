@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sff_napari.stacks.stack import VoxelSize
+from sff_napari.stacks.description import VoxelSize
 from sff_napari.stacks.units import nanometres
 
 _CODECS = {"adobe_deflate": "zlib", "deflate": "zlib", "lzw": "lzw", "zstd": "zstd", "lzma": "lzma"}
