@@ -59,6 +59,7 @@ def test_a_file_of_a_whole_volume_fills_the_review_list(
 def test_a_restored_volume_is_reviewed(
     panel, true_fold, finish, tmp_path, folded_stack, told, until
 ):
+    from sff_napari.volumes.plan.request import VolumeRequest
     from sff_napari.volumes.restore_volume import restore_volume
     from sff_napari.volumes.run.executors import Threads
 
@@ -71,7 +72,7 @@ def test_a_restored_volume_is_reviewed(
         ),
     )
     with open_stack(source) as stack:
-        restore_volume(source, stack, {DAMAGED: [true_fold]}, out, pool=Threads(1))
+        restore_volume(VolumeRequest(source, stack, {DAMAGED: [true_fold]}, out), Threads(1))
     c = panel.controller
     open_path(c, Path(out), read_result)
     finish(c)

@@ -151,7 +151,8 @@ def command(
             options = {"device": device, "weights": weights, "cover": cover, "tile": tile}
             told = _write_tiff(out, opened, file, wanted, choices, options, overwrite, progress)
         else:
-            from sff_napari.volumes.plan.settings import Settings
+            from sff_napari.volumes.plan.request import VolumeRequest
+            from sff_napari.volumes.plan.settings import VolumeSettings
             from sff_napari.volumes.restore_volume import restore_volume
             from sff_napari.volumes.run.executors import Cluster, Threads
             from sff_napari.volumes.run.task import Pool
@@ -160,21 +161,20 @@ def command(
                 Threads() if workers is None and scheduler is None else Cluster(workers, scheduler)
             )
             try:
-                summary = restore_volume(
+                request = VolumeRequest(
                     stack,
                     opened,
                     file.folds,
                     out,
                     slices=wanted,
-                    settings=Settings(
+                    settings=VolumeSettings(
                         **choices, cover=cover, tile=tile, weights=weights, device=device
                     ),
                     fill_missing=fill_missing,
                     overlay=overlay,
                     overwrite=overwrite,
-                    pool=pool,
-                    progress=progress,
                 )
+                summary = restore_volume(request, pool, progress)
             except KeyboardInterrupt:
                 raise Cancelled(
                     f"Interrupted; run the same command again to go on, or remove {out}.part."

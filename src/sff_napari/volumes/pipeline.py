@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sff_napari.progress import Reporter
 from sff_napari.volumes.plan.keys import digest
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.plan.slice_plan import SlicePlan
 from sff_napari.volumes.restore.block import load_record
 from sff_napari.volumes.restore.law_stitching import join
@@ -71,7 +71,7 @@ class Pipeline:
         root: Path,
         origin: PixelSource,
         pool: Pool,
-        settings: Settings,
+        settings: VolumeSettings,
         reporter: Reporter,
         *,
         fresh: bool,

@@ -12,7 +12,7 @@ from sff_napari.folds import Fold
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.stacks.overlay import stack_below
 from sff_napari.volumes.pipeline import Pipeline
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.plan.slice_plan import SlicePlan, plan_slice
 from sff_napari.volumes.run.executors import Threads
 from sff_napari.volumes.run.folder import WORK, Folder
@@ -79,10 +79,10 @@ def revert_folds(
     old = records.read_slices(folder)
     wanted = {*folds, *_pending(folder)}
     parameters = plan["parameters"]
-    known = {field.name for field in dataclasses.fields(Settings)}
+    known = {field.name for field in dataclasses.fields(VolumeSettings)}
     try:
         chosen = {key: value for key, value in parameters.items() if key in known}
-        settings = Settings(**chosen, weights=weights, device=device)
+        settings = VolumeSettings(**chosen, weights=weights, device=device)
     except TypeError as error:
         raise StackError(f"The plan of {out} is damaged: its parameters are unknown.") from error
     if folder.has(records.TODO) and not folder.has(records.PENDING):

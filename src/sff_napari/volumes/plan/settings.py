@@ -13,7 +13,7 @@ from sff_napari.volumes.plan.blocks import DEFAULT_TILE
 
 
 @dataclass(frozen=True)
-class Settings:
+class VolumeSettings:
     """How slices are restored.
 
     Parameters
