@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 PATH = click.Path(path_type=Path)
 
+
+def _named_weights(value: str) -> Path | None:
+    """Return the weights that are meant: a path, or a set that comes with the package."""
+    from sff_napari.networks.weights import named
+
+    return named(value)
+
+
+WEIGHTS = click.types.FuncParamType(_named_weights)
+WEIGHTS.name = "path"
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

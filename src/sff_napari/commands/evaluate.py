@@ -12,6 +12,7 @@ import click
 from sff_napari.commands.base import (
     CONTEXT,
     PATH,
+    WEIGHTS,
     device_option,
     echo_json,
     json_option,
@@ -69,7 +70,11 @@ _USUAL = "usual"
     "--leave-one-out", is_flag=True, help="Judge each slice of a stack of your own instead."
 )
 @click.option("--damaged", metavar="3,7-9", help="Slices with real folds, for --leave-one-out.")
-@click.option("--weights", type=PATH, help="Weights of the networks: a folder.")
+@click.option(
+    "--weights",
+    type=WEIGHTS,
+    help="Weights of the networks: a folder; free: those of synthetic tissue.",
+)
 @click.option("--save", type=PATH, help="Also write everything to this JSON file.")
 @device_option
 @json_option

@@ -10,6 +10,7 @@ import click
 from sff_napari.commands.base import (
     CONTEXT,
     PATH,
+    WEIGHTS,
     device_option,
     echo_json,
     json_option,
@@ -74,7 +75,11 @@ INCOMPLETE = 3
     default="learned",
     help="How the hidden region is filled and joined.",
 )
-@click.option("--weights", type=PATH, help="Weights of the networks: a file or a folder.")
+@click.option(
+    "--weights",
+    type=WEIGHTS,
+    help="Weights of the networks: a file or a folder; free: those of synthetic tissue.",
+)
 @click.option(
     "--cover",
     type=click.FloatRange(0, 100),

@@ -125,6 +125,8 @@ def restore(
     weights : path, optional
         Folder of weights for the networks; the bundled ones if not given.  A
         folder without weights for "learned" leaves that to the bundled ones.
+        ``"free"``: a set of the package trained on synthetic tissue alone; the
+        bundled ones were trained on data with non-commercial terms.
     cover : float
         Pixels by which the dark line is widened.
     snap : bool
