@@ -1,4 +1,4 @@
-"""Block matching: where the tissue of a damaged slice lies in its neighbours.
+"""Match blocks: find where the tissue of a damaged slice lies in its neighbours.
 
 The paper (section 3.1, with the numbers of section 5.2) measures real folds
 with blocks of 71 px that overlap by 41 px.  Its range of 21 px is too short for

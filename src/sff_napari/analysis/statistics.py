@@ -1,4 +1,4 @@
-"""What a fold did to its slice, measured (paper, section 3.1)."""
+"""Measure what a fold did to its slice (paper, section 3.1)."""
 
 from __future__ import annotations
 

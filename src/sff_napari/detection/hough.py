@@ -1,4 +1,4 @@
-"""Straight-line Hough transform of binary slices, batched, on a GPU when there is one.
+"""Vote for straight lines: the Hough transform of binary slices, batched, on a GPU if there is one.
 
 A pixel (y, x) votes for every line ``x cos(theta) + y sin(theta) = rho``.
 Conventions are those of ``cv2.HoughLines``: theta in [0, pi), rho signed,

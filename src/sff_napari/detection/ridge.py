@@ -1,4 +1,4 @@
-"""Following the dark ridge from a straight piece of it to its ends.
+"""Follow the dark ridge from a straight piece of it to its ends.
 
 The band around the line is laid out straight, the best path through it is
 found by dynamic programming, and the line is continued at both ends for as

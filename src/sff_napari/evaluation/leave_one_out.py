@@ -1,4 +1,4 @@
-"""What to expect on a stack of one's own: each clean slice in turn is left out.
+"""Tell what to expect on a stack of one's own: leave out each clean slice in turn.
 
 A slice that is in good order is made up from its two neighbours as if it were
 lost, and folded by a simulated fold and restored.  Both are compared with the

@@ -1,4 +1,4 @@
-"""Folding a clean slice, with the exact way back (paper, Algorithm 1, made exact)."""
+"""Fold a clean slice, with the exact way back (paper, Algorithm 1, made exact)."""
 
 from __future__ import annotations
 

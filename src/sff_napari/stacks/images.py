@@ -1,4 +1,4 @@
-"""Stacks made of one image file a slice."""
+"""Read stacks made of one image file a slice."""
 
 from __future__ import annotations
 

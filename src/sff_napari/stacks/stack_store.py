@@ -1,4 +1,4 @@
-"""A stack of another kind as the zarr that an overlay changes: chunks made when they are read."""
+"""Show a stack of another kind as the zarr that an overlay changes, chunk by chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the filling network learns: least error, fine detail, and how sure it is."""
+"""Define what the filling network learns: least error, fine detail, and how sure it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole training run: the stages one after another, their weights and the card."""
+"""Run a whole training: the stages one after another, their weights and the card."""
 
 from __future__ import annotations
 

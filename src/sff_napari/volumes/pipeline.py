@@ -1,4 +1,4 @@
-"""Making a volume, stage by stage: blocks, chunks, what is copied, coarser levels, records."""
+"""Make a volume, stage by stage: blocks, chunks, what is copied, coarser levels, records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking folds back: chunks get their original bytes, or what the remaining folds make of them."""
+"""Take folds back: chunks get their original bytes, or what the remaining folds make of them."""
 
 from __future__ import annotations
 

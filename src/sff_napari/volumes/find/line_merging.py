@@ -1,4 +1,4 @@
-"""Joining the lines that were found in overlapping windows of a slice."""
+"""Join the lines that were found in overlapping windows of a slice."""
 
 from __future__ import annotations
 

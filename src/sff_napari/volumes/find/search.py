@@ -1,4 +1,4 @@
-"""Finding the folds of slices of any size: coarse first, then measured along the lines."""
+"""Find the folds of slices of any size: coarse first, then measured along the lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cutting a large slice into blocks along its folds, and joining them again without a seam.
+"""Cut a large slice into blocks along its folds, and joining them again without a seam.
 
 What a fold does to tissue fades with the distance from its line, so a block
 that no fold comes near stays as it is.  A block is restored with tissue around

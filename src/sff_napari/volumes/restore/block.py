@@ -1,4 +1,4 @@
-"""The task that restores one block of one slice and stores what it changes."""
+"""Restore one block of one slice and store what it changes."""
 
 from __future__ import annotations
 

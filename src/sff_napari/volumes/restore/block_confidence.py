@@ -1,4 +1,4 @@
-"""How sure the pixels of a block are, where the laws of its folds were found in windows.
+"""Tell how sure the pixels of a block are, where laws were found in windows.
 
 Each window tells along its lines how far the displacement may be off, at some
 distances from what is hidden.  Joined like the laws themselves, this is the same

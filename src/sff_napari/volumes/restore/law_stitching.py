@@ -1,4 +1,4 @@
-"""What folds did along their whole lines: joined from windows, and cut to blocks.
+"""Join what folds did from windows to whole lines, and cut it to blocks.
 
 Every block of a slice is unfolded by the same law, so that it fits those beside
 it, however far what a fold did reaches.

@@ -1,4 +1,4 @@
-"""What restoring a block changes: stored until the chunks are written, and pasted into them."""
+"""Store what restoring a block changes until the chunks are written, and paste it into them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task that finds, in one window of a large slice, what the folds in it did."""
+"""Find, in one window of a large slice, what the folds in it did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A volume that is being made: its plan on disk, what it was, and what it is now."""
+"""Open a volume that is being made: its plan on disk, what it was, and what it is now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coarser levels: made anew only above what changed, in the way the volume was made."""
+"""Write coarser levels: anew only above what changed, in the way the volume was made."""
 
 from __future__ import annotations
 
