@@ -195,6 +195,6 @@ def _peak(surface: NDArray[np.floating[Any]]) -> tuple[tuple[float, float], floa
     return (y - reach + dy, x - reach + dx), best, prominence, False
 
 
-def _top_of_parabola(before: float, here: float, after: float) -> float:
-    bend = float(before) - 2 * float(here) + float(after)
+def _top_of_parabola(before: float, centre: float, after: float) -> float:
+    bend = float(before) - 2 * float(centre) + float(after)
     return 0.0 if bend >= 0 else 0.5 * (float(before) - float(after)) / bend

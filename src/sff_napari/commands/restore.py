@@ -154,7 +154,9 @@ def command(
         choices = {"interpolation": interpolation, "unfolding": unfolding, "fusion": fusion}
         if not volume:
             options = {"device": device, "weights": weights, "cover": cover, "tile": tile}
-            told = _write_tiff(out, opened, file, wanted, choices, options, overwrite, progress)
+            run_report = _write_tiff(
+                out, opened, file, wanted, choices, options, overwrite, progress
+            )
         else:
             from sff_napari.volumes.plan.request import VolumeRequest
             from sff_napari.volumes.plan.settings import VolumeSettings
@@ -187,14 +189,14 @@ def command(
             finally:
                 pool.close()
     if volume:
-        told = _told(summary)
-    for sentence in told["notes"]:
+        run_report = _run_report(summary)
+    for sentence in run_report["notes"]:
         click.echo(sentence, err=True)
     if as_json:
-        echo_json(told["json"])
+        echo_json(run_report["json"])
     else:
-        click.echo(told["text"])
-    context.exit(told["code"])
+        click.echo(run_report["text"])
+    context.exit(run_report["code"])
 
 
 def _wanted(stack: Stack, file: FoldsFile, path: Path, slices: str | None, fill: bool) -> list[int]:
@@ -261,7 +263,7 @@ def _earlier(stack: Stack) -> dict[str, Any]:
     return {"earlier": [*passes, record]} if isinstance(passes, list) else {}
 
 
-def _told(summary: Summary) -> dict[str, Any]:
+def _run_report(summary: Summary) -> dict[str, Any]:
     """Return what is printed about a run over a volume."""
     from sff_napari.volumes.run.folder import Folder
     from sff_napari.volumes.run.restored_volume import read_plan

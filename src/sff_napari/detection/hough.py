@@ -239,13 +239,13 @@ def _peaks(space: HoughSpace, threshold: int, most: int) -> list[NDArray[np.floa
     strength = middle[best]
     found = []
     for index in range(len(space.votes)):
-        here = where[:, 0] == index
-        order = torch.sort(strength[here], descending=True, stable=True).indices[:most]
-        rows = where[here][order]
+        of_slice = where[:, 0] == index
+        order = torch.sort(strength[of_slice], descending=True, stable=True).indices[:most]
+        rows = where[of_slice][order]
         columns = (
             space.rho[rows[:, 2]],
             space.theta[rows[:, 1]],
-            strength[here][order].to(torch.float64),
+            strength[of_slice][order].to(torch.float64),
         )
         found.append(torch.stack(columns, dim=1).cpu().numpy())
     return found
