@@ -122,7 +122,7 @@ class StackStore(ReadOnlyStore):
                 return _Level(Planes(found[number]), array.chunks, array.cdata_shape, dtype)
         raise StackError(
             f"{called} holds changes to a stack with {shape} pixels of {dtype.name}, but "
-            f"{self.stack.name} has {there or 'no such level'} of {self.stack.dtype.name}: "
+            f"{self.stack.name} has {wanted_shape or 'no such level'} of {self.stack.dtype.name}: "
             "name the right one with --source."
         )
 
