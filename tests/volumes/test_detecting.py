@@ -23,11 +23,13 @@ from sff_napari.errors import Cancelled, InputError, StackError
 from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil, simulate_fold, simulate_realistic
 from sff_napari.stacks import Stack, open_stack, read_folds, write_stack
+from sff_napari.stacks.description import Readers, StackInfo
+from sff_napari.stacks.slice_numbers import slice_ranges
 from sff_napari.volumes.find import detect_volume as detection_module
 from sff_napari.volumes.find import search as search_module
 from sff_napari.volumes.find.checkpoint import progress_path
 from sff_napari.volumes.find.coarse import CoarseReader, reduced
-from sff_napari.volumes.find.detect_volume import as_ranges, detect_volume
+from sff_napari.volumes.find.detect_volume import detect_volume
 from sff_napari.volumes.find.line_merging import Course, joined
 from sff_napari.volumes.find.search import Search, search_slices, slabs, windows
 
@@ -86,7 +88,9 @@ def test_levels_and_whole_slices_give_the_same_line(
     assert CoarseReader(stack, 2).from_pyramid
     (one,) = search_slice(stack, 0, Search())
     # A compressed TIFF cannot read parts: the slice is read once.
-    whole = Stack(lambda z: image, (1, *image.shape), image.dtype, kind="test", name="a")
+    whole = Stack(
+        Readers(lambda z: image), StackInfo((1, *image.shape), image.dtype, kind="test", name="a")
+    )
     assert not whole.reads_parts
     (two,) = search_slice(whole, 0, Search())
     assert compare(one, two, image.shape).distance < 1.0
@@ -135,12 +139,8 @@ def test_never_more_than_a_window_is_read() -> None:
         return rng.integers(100, 156, shape, dtype=np.uint8)
 
     stack = Stack(
-        lambda z: pytest.fail("the whole slice was read"),
-        (1, 4500, 9000),
-        np.uint8,
-        kind="test",
-        name="a",
-        region=region,
+        Readers(lambda z: pytest.fail("the whole slice was read"), region=region),
+        StackInfo((1, 4500, 9000), np.uint8, kind="test", name="a"),
     )
     assert search_slice(stack, 0, Search()) == []
     assert max(read) <= (2 * search_module.WINDOW) ** 2
@@ -377,7 +377,7 @@ def test_choices_that_make_no_sense(volume: NDArray[np.uint8]) -> None:
 def test_ranges_are_read_back(numbers: set[int]) -> None:
     from sff_napari.stacks import parse_slices
 
-    text = as_ranges(sorted(numbers))
+    text = slice_ranges(sorted(numbers))
     assert (parse_slices(text, 61) if text else []) == sorted(numbers)
 
 

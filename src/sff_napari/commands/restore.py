@@ -10,6 +10,7 @@ import click
 from sff_napari.commands.base import (
     CONTEXT,
     PATH,
+    WEIGHTS,
     device_option,
     echo_json,
     json_option,
@@ -74,7 +75,11 @@ INCOMPLETE = 3
     default="learned",
     help="How the hidden region is filled and joined.",
 )
-@click.option("--weights", type=PATH, help="Weights of the networks: a file or a folder.")
+@click.option(
+    "--weights",
+    type=WEIGHTS,
+    help="Weights of the networks: a file or a folder; free: those of synthetic tissue.",
+)
 @click.option(
     "--cover",
     type=click.FloatRange(0, 100),
@@ -149,9 +154,12 @@ def command(
         choices = {"interpolation": interpolation, "unfolding": unfolding, "fusion": fusion}
         if not volume:
             options = {"device": device, "weights": weights, "cover": cover, "tile": tile}
-            told = _write_tiff(out, opened, file, wanted, choices, options, overwrite, progress)
+            run_report = _write_tiff(
+                out, opened, file, wanted, choices, options, overwrite, progress
+            )
         else:
-            from sff_napari.volumes.plan.settings import Settings
+            from sff_napari.volumes.plan.request import VolumeRequest
+            from sff_napari.volumes.plan.settings import VolumeSettings
             from sff_napari.volumes.restore_volume import restore_volume
             from sff_napari.volumes.run.executors import Cluster, Threads
             from sff_napari.volumes.run.task import Pool
@@ -160,21 +168,20 @@ def command(
                 Threads() if workers is None and scheduler is None else Cluster(workers, scheduler)
             )
             try:
-                summary = restore_volume(
+                request = VolumeRequest(
                     stack,
                     opened,
                     file.folds,
                     out,
                     slices=wanted,
-                    settings=Settings(
+                    settings=VolumeSettings(
                         **choices, cover=cover, tile=tile, weights=weights, device=device
                     ),
                     fill_missing=fill_missing,
                     overlay=overlay,
                     overwrite=overwrite,
-                    pool=pool,
-                    progress=progress,
                 )
+                summary = restore_volume(request, pool, progress)
             except KeyboardInterrupt:
                 raise Cancelled(
                     f"Interrupted; run the same command again to go on, or remove {out}.part."
@@ -182,14 +189,14 @@ def command(
             finally:
                 pool.close()
     if volume:
-        told = _told(summary)
-    for sentence in told["notes"]:
+        run_report = _run_report(summary)
+    for sentence in run_report["notes"]:
         click.echo(sentence, err=True)
     if as_json:
-        echo_json(told["json"])
+        echo_json(run_report["json"])
     else:
-        click.echo(told["text"])
-    context.exit(told["code"])
+        click.echo(run_report["text"])
+    context.exit(run_report["code"])
 
 
 def _wanted(stack: Stack, file: FoldsFile, path: Path, slices: str | None, fill: bool) -> list[int]:
@@ -256,7 +263,7 @@ def _earlier(stack: Stack) -> dict[str, Any]:
     return {"earlier": [*passes, record]} if isinstance(passes, list) else {}
 
 
-def _told(summary: Summary) -> dict[str, Any]:
+def _run_report(summary: Summary) -> dict[str, Any]:
     """Return what is printed about a run over a volume."""
     from sff_napari.volumes.run.folder import Folder
     from sff_napari.volumes.run.restored_volume import read_plan

@@ -1,16 +1,17 @@
-"""Several stores seen as one: what a volume was, and what it is, without a second copy."""
+"""Show several stores as one: what a volume was, and what it is, without a second copy."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
+from zarr.abc.buffer import Buffer, BufferPrototype
 from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
-from zarr.core.sync import sync
+from zarr.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
 
 from sff_napari.stacks.chunk_files import check_link
+from sff_napari.stacks.zarr_private import sync
 
 MISSING = ".missing"
 """Ending of the empty file that says: there was no such key before."""

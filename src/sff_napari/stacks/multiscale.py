@@ -1,4 +1,4 @@
-"""The metadata of OME-Zarr images: axes, units, and the levels of the pyramid."""
+"""Parse the metadata of OME-Zarr images: axes, units, and the levels of the pyramid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sff_napari.stacks.stack import VoxelSize
+from sff_napari.stacks.description import VoxelSize
 from sff_napari.stacks.units import voxel_size
 
 
@@ -84,6 +84,20 @@ def ome_part(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the OME metadata: version 0.5 keeps them under ``ome``, 0.4 beside the others."""
     found = attributes.get("ome", attributes)
     return found if isinstance(found, Mapping) else {}
+
+
+def image_document(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], str] | None:
+    """Return the first image of a group as it is written, and the version of the format.
+
+    None if the group holds no image whose levels have paths.
+    """
+    ome = ome_part(attributes)
+    try:
+        image = ome["multiscales"][0]
+        [str(dataset["path"]) for dataset in image["datasets"]]
+        return dict(image), str(ome.get("version") or image.get("version") or "0.4")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return None
 
 
 def parse(attributes: Mapping[str, Any], dimensions: int | None = None) -> Multiscale:

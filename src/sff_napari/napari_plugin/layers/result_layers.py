@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sff_napari.flow_colours import colours_of
 from sff_napari.napari_plugin.controller.result_store import ResultStore
-from sff_napari.napari_plugin.layers.flow_colours import arrows, colours_of
+from sff_napari.napari_plugin.layers.flow_arrows import arrows
 from sff_napari.napari_plugin.layers.layer_queue import LayerQueue
 from sff_napari.napari_plugin.layers.patched_stack import PatchedLevel, PatchedStack
 from sff_napari.sessions.records import Index

@@ -1,4 +1,4 @@
-"""Finding the folds of a whole volume: slice by slice, in any number of workers, resumable."""
+"""Find the folds of a whole volume: slice by slice, in any number of workers, resumable."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from sff_napari.stacks import (
     write_folds,
 )
 from sff_napari.stacks.fingerprint import changed_slices, fingerprint
+from sff_napari.stacks.slice_numbers import slice_ranges
 from sff_napari.volumes.find.checkpoint import (
     Progress,
     Searched,
@@ -172,7 +173,7 @@ def detect_volume(
                 for task in tasks:
                     done(task, search_task(task))
         result.searched.sort()
-        result.about = {"parameters": parameters, "slices": as_ranges(result.searched)}
+        result.about = {"parameters": parameters, "slices": slice_ranges(result.searched)}
         if out is not None:
             write_folds(out, result.folds, identity, result.about)
     if out is not None:
@@ -229,17 +230,6 @@ def _searched(stack: Stack, z: int, folds: Sequence[Fold]) -> dict[str, Any]:
 
 def _plain(folds: Sequence[Fold]) -> list[dict[str, Any]]:
     return [fold.to_dict() for fold in folds]
-
-
-def as_ranges(numbers: Sequence[int]) -> str:
-    """Return numbers as people write them, ``0-4,7``; `parse_slices` reads it."""
-    parts: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
 
 
 def _take(result: Detection, found: Searched) -> None:

@@ -1,4 +1,4 @@
-"""What a run will do: settings, slices, their neighbours and blocks, and keys for all results."""
+"""Plan a run: settings, slices, their neighbours and blocks, and keys for all results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import zarr
 from zarr.abc.store import Store
-from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 import sff_napari
@@ -21,8 +20,9 @@ from sff_napari.stacks.ome import OmeWriter
 from sff_napari.stacks.overlay import name_below, store_at
 from sff_napari.stacks.stack_store import StackStore, zarr_over
 from sff_napari.stacks.uris import is_address
+from sff_napari.stacks.zarr_private import sync
 from sff_napari.volumes.plan.keys import digest, joined
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.run.folder import ORIGINALS, Folder
 from sff_napari.volumes.run.restored_volume import FORMAT, PLAN, VERSION, PixelSource
 from sff_napari.volumes.verify.records import to_json
@@ -77,7 +77,7 @@ def plan_volume(
     place: str,
     stack: Stack,
     out: Path,
-    settings: Settings,
+    settings: VolumeSettings,
     *,
     overlay: bool,
     select: Mapping[str, int],

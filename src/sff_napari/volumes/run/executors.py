@@ -1,4 +1,4 @@
-"""Running tasks on dask: threads, local processes, or a cluster that is there already."""
+"""Run tasks: in threads, in local processes, or on a dask cluster that is there already."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
+
+import psutil
+from dask.system import CPU_COUNT
 
 from sff_napari.errors import InputError
 from sff_napari.volumes.run.cancellation import stopping
@@ -20,31 +22,14 @@ from sff_napari.volumes.run.perform import perform
 from sff_napari.volumes.run.task import Done, Task
 
 WINDOW = 3
-"""Tasks handed to a cluster at a time, for each of its workers."""
+"""Tasks handed over at a time, for each worker."""
 _RETRIES = 3
-_BATCH = 512
-_PIECE_BYTES = 3 << 29
+_BLOCK_BYTES = 3 << 29
 """Memory that restoring one block of the usual size needs at most."""
 
 
-def processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _free_memory() -> int:
-    """Return how many bytes programs can still use; more than enough where it is not known."""
-    with suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 1 << 50
-
-
 class Threads:
-    """Threads of this process, by dask's own scheduler.
+    """Threads of this process.
 
     Parameters
     ----------
@@ -54,32 +39,36 @@ class Threads:
     """
 
     def __init__(self, size: int | None = None) -> None:
-        self.size = size or min(processors(), max(1, _free_memory() // _PIECE_BYTES))
+        enough_for = psutil.virtual_memory().available // _BLOCK_BYTES
+        self.size = size or min(CPU_COUNT, max(1, enough_for))
 
     def run(self, root: str, origin: Mapping[str, Any], tasks: Iterable[Task], done: Done) -> None:
         """Do all tasks; see `Pool`."""
-        from dask import threaded
-        from dask.callbacks import Callback
-
         waiting = iter(tasks)
+        running: dict[Future[dict[str, Any]], Task] = {}
         stopping.clear()
-        while batch := list(islice(waiting, _BATCH)):
-            keys = {f"task-{number}": task for number, task in enumerate(batch)}
-            graph = {key: (partial(perform, root, origin, task),) for key, task in keys.items()}
+        with ThreadPoolExecutor(self.size) as pool:
 
-            def told(key: Any, value: Any, *_: Any, tasks: Mapping[str, Task] = keys) -> None:
-                _tell(done, tasks[key], value)
+            def submit(count: int) -> None:
+                for task in islice(waiting, count):
+                    running[pool.submit(perform, root, origin, task)] = task
 
             try:
-                with Callback(posttask=told):
-                    threaded.get(graph, list(keys), num_workers=self.size)
+                submit(WINDOW * self.size)
+                while running:
+                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        _report_done(done, running.pop(future), future.result())
+                        submit(1)
             except BaseException:
-                # What is still running ends early, so that the program can.
+                # What is running ends early, so that the program can.
                 stopping.set()
+                for future in running:
+                    future.cancel()
                 raise
 
     def close(self) -> None:
-        """Do nothing: dask keeps its threads."""
+        """Do nothing: the threads end with each run."""
 
 
 class Cluster:
@@ -158,7 +147,7 @@ class Cluster:
                 error = future.exception()
                 value = {"failed": _lost(error)} if error is not None else future.result()
                 future.release()
-                _tell(done, task, value)
+                _report_done(done, task, value)
                 for one in submitted(1):
                     arriving.add(one)
         except BaseException:
@@ -204,7 +193,7 @@ def _lost(error: BaseException) -> str:
     return sentence(error)
 
 
-def _tell(done: Done, task: Task, value: dict[str, Any]) -> None:
+def _report_done(done: Done, task: Task, value: dict[str, Any]) -> None:
     if "stop" in value:
         raise Stop(value["stop"])
     done(task, value)

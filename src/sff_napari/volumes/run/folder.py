@@ -1,7 +1,8 @@
-"""The folder of a result: every file in it appears whole, by one rename."""
+"""Keep the files of a result in its folder: each appears whole, by one rename."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -18,6 +19,8 @@ WORK = f"{RECORDS}/work"
 """What is needed only until the run is complete."""
 ORIGINALS = f"{RECORDS}/originals"
 """The bytes that changed chunks had before."""
+
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
 class Folder:
@@ -96,11 +99,12 @@ class Folder:
                 return
         partial = self._partial(key)
         try:
-            with source.open("rb") as there, partial.open("xb") as here:
-                _copy_content(there.fileno(), here.fileno(), size)
+            shutil.copyfile(source, partial)
             self._place(partial, key)
         except OSError as error:
-            if error.filename is not None and Path(str(error.filename)) == source:
+            # Copying inside the system names the source also where the target is full.
+            is_source = error.filename is not None and Path(str(error.filename)) == source
+            if is_source and error.errno not in _CANNOT_WRITE:
                 raise
             raise Stop(str(explain(error, target))) from error
         finally:
@@ -148,21 +152,3 @@ class Folder:
 def replace(partial: Path, target: Path) -> None:
     """Put a complete file in its place, in one step."""
     partial.replace(target)
-
-
-def _copy_content(there: int, here: int, size: int) -> None:
-    """Copy a file's content, inside the system where it can."""
-    done = 0
-    if hasattr(os, "sendfile"):
-        with suppress(OSError):
-            while done < size:
-                sent = os.sendfile(here, there, done, min(size - done, 1 << 30))
-                if sent == 0:
-                    break
-                done += sent
-    os.lseek(there, done, os.SEEK_SET)
-    os.lseek(here, done, os.SEEK_SET)
-    while block := os.read(there, 1 << 20):
-        view = memoryview(block)
-        while view:
-            view = view[os.write(here, view) :]

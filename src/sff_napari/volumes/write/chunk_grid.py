@@ -1,4 +1,4 @@
-"""The stored blocks of a zarr array: chunks or, where there are shards, shards."""
+"""Divide a zarr array as it is stored: into chunks or, where there are shards, shards."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.core.array import AsyncArray
-from zarr.core.array_spec import ArrayConfig
-from zarr.core.buffer import cpu
+from zarr import AsyncArray
+from zarr.buffer import cpu
 from zarr.storage import MemoryStore, StorePath
 
 from sff_napari.errors import StackError
+from sff_napari.stacks.zarr_private import ArrayConfig
 from sff_napari.volumes.plan.keys import joined
 
 Place = tuple[int, ...]

@@ -1,4 +1,4 @@
-"""How a volume is laid out: its levels, and which axes are slices, rows and columns."""
+"""Tell how a volume is laid out: its levels, and which axes are slices, rows and columns."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from sff_napari.errors import StackError
 from sff_napari.stacks.axes import ChosenAxes, choose_axes
+from sff_napari.stacks.multiscale import image_document, ome_part
 from sff_napari.volumes.plan.keys import joined
 from sff_napari.volumes.write.chunk_grid import METADATA, Box, ChunkGrid, Place
 
@@ -157,7 +158,7 @@ class Layout:
             If the metadata cannot be used.
         """
         group, arrays = paths
-        found = multiscales(attributes_of(read_documents(get, group)))
+        found = image_document(attributes_of(read_documents(get, group)))
         levels: list[Level] = []
         for path in arrays:
             chunks = ChunkGrid(path, read_documents(get, path))
@@ -194,17 +195,6 @@ class Layout:
         return self.finest.chunks.dtype.newbyteorder("=")
 
 
-def multiscales(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], str] | None:
-    """Return the first image of an OME-Zarr group and the version of the format."""
-    ome = attributes.get("ome", attributes)
-    try:
-        image = ome["multiscales"][0]
-        [str(dataset["path"]) for dataset in image["datasets"]]
-        return dict(image), str(ome.get("version") or image.get("version") or "0.4")
-    except (KeyError, IndexError, TypeError, AttributeError):
-        return None
-
-
 def find_arrays(get: Get, names: Callable[[str], list[str]]) -> tuple[str, list[str]]:
     """Return the path of the image in a store and the paths of its levels, the finest first.
 
@@ -226,11 +216,10 @@ def find_arrays(get: Get, names: Callable[[str], list[str]]) -> tuple[str, list[
         if is_array(documents):
             return path, [path]
         attributes = attributes_of(documents)
-        found = multiscales(attributes)
+        found = image_document(attributes)
         if found is not None:
             return path, [joined(path, str(one["path"])) for one in found[0]["datasets"]]
-        ome = attributes.get("ome", attributes)
-        if isinstance(ome, dict) and "bioformats2raw.layout" in ome:
+        if "bioformats2raw.layout" in ome_part(attributes):
             path = joined(path, "0")
             continue
         arrays = [name for name in names(path) if is_array(read_documents(get, joined(path, name)))]

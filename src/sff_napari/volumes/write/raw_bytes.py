@@ -1,4 +1,4 @@
-"""Taking stored bytes out of stores as they are."""
+"""Take stored bytes out of stores as they are."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
+from zarr.buffer import default_buffer_prototype
 
 from sff_napari.errors import StackError
+from sff_napari.stacks.zarr_private import sync
 
 
 def raw(store: Store, key: str) -> bytes | None:
