@@ -93,6 +93,9 @@ class FindSection(Section):
 
 
 NOT_DARK = "The picture shows nothing dark along it: is there a fold?"
+UNLIKELY = "It looks little like a fold: look at its place and width."
+LEAST_SCORE = 0.05
+"""A line with a lower score is warned of."""
 TOOLS = {
     "line": "add_line",
     "path": "add_polyline",
@@ -172,6 +175,8 @@ class LinesSection(Section):
             said = f"{name}: {record.source}" + ("" if score is None else f", score {score:.2f}")
             if check is not None and not check.is_dark:
                 said += f". \u26a0 {NOT_DARK}"
+            elif check is not None and check.score < LEAST_SCORE:
+                said += f". \u26a0 {UNLIKELY}"
             texts.append(said)
         self.about.setText("\n".join(texts))
 
