@@ -31,6 +31,22 @@ def focus_canvas(viewer: Any) -> None:
         viewer.window._qt_viewer.canvas.native.setFocus()
 
 
+def layer_list(viewer: Any) -> Any | None:
+    """Return the Qt view of a viewer's layer list, or None without one."""
+    with suppress(AttributeError, RuntimeError):
+        return viewer.window._qt_viewer.layers
+    return None
+
+
+def send_key(viewer: Any, event: Any, *, released: bool) -> bool:
+    """Hand a key event to the viewer as if the canvas had it; False where that cannot be done."""
+    with suppress(AttributeError, RuntimeError):
+        qt_viewer = viewer.window._qt_viewer
+        (qt_viewer.keyReleaseEvent if released else qt_viewer.keyPressEvent)(event)
+        return True
+    return False
+
+
 def theme_colours(viewer: Any) -> dict[str, str]:
     """Return the hex colours ``text``, ``warning``, ``error`` and ``current`` of the theme."""
     fallback = {"text": "#888888", "warning": "#e3b617", "error": "#c0392b", "current": "#3a86c8"}

@@ -46,12 +46,14 @@ class Finding(StackInWork):
 
         def found(folds: list[Any]) -> None:
             added = self._add_found(index, folds)
+            shown = self.index == index or self.source is None
+            place = "this slice" if shown else f"slice {self.source.name_of(index)}"
             if added:
-                self.status.emit(f"Found {added} new fold line{'s' * (added > 1)} on this slice.")
+                self.status.emit(f"Found {added} new fold line{'s' * (added > 1)} on {place}.")
             elif folds:
-                self.status.emit("Found the lines that are there already.")
+                self.status.emit(f"Found the lines that are on {place} already.")
             else:
-                self.status.emit("Found no fold on this slice. Draw a line if there is one.")
+                self.status.emit(f"Found no fold on {place}. Draw a line if there is one.")
 
         job = self._run(lambda channel: detect_slice(read, index, arguments, channel))
         job.returned.connect(found)

@@ -47,6 +47,12 @@ class RestorationActions(StackInWork):
         source, lines = self.source, self.lines
         if source is None or lines is None:
             return None
+        if source.ndim == 2:
+            self.fail(
+                "A single image cannot be restored: there are no neighbouring slices. "
+                "Open the whole stack."
+            )
+            return None
         records = tuple(lines.used_on(index))
         if not records:
             self.fail("There is no fold line on this slice: detect one or draw one first.")

@@ -257,12 +257,11 @@ class Deciding(StackInWork):
             if order[left[0]] == self.index:
                 self.status.emit("This is the only slice of the list that is not decided yet.")
                 return
+            self.go_to(order[left[0]])
             if left[0] <= at:
                 self.status.emit("That was the last of the list: on with the first undecided one.")
-            target = items[left[0]]
         else:
-            target = items[(at - 1) % len(items)]
-        self.go_to(target.index)
+            self.go_to(order[(at - 1) % len(items)])
 
     # -- saving ----------------------------------------------------------------------------
 

@@ -82,8 +82,8 @@ class StackSwitching(StackInWork):
                 try:
                     chosen = self._new_workspace(ImageSource(layer, slice_axis))
                 except SffError as error:
-                    self.fail(str(error))
                     self.source_changed.emit()
+                    self.fail(str(error))
                     return
         self._park()
         if chosen is not None:

@@ -37,7 +37,8 @@ class ImageSource:
     def __init__(self, layer: Image, slice_axis: int | None = None) -> None:
         if layer.rgb:
             raise InputError(
-                f"The layer '{layer.name}' is a colour image: choose or make a grey one."
+                f"'{layer.name}' is a colour image: choose a grey one. "
+                "napari splits it into grey ones with Layers > Split RGB."
             )
         if layer.ndim < 2:
             raise InputError(f"The layer '{layer.name}' has one axis: an image needs two or more.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QKeySequence
-from qtpy.QtWidgets import QLabel, QPushButton, QScrollArea, QShortcut, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QScrollArea, QShortcut, QVBoxLayout, QWidget
 
 from sff_napari.errors import SffError
 from sff_napari.napari_plugin import compat
@@ -27,6 +27,7 @@ from sff_napari.napari_plugin.layers.result_layers import MARK as RESULT_MARK
 from sff_napari.napari_plugin.settings import initial_form, read_settings, watch_settings
 from sff_napari.napari_plugin.widgets.export_dialog import ExportDialog
 from sff_napari.napari_plugin.widgets.help_section import Help
+from sff_napari.napari_plugin.widgets.key_guard import KeyGuard
 from sff_napari.napari_plugin.widgets.options import Keys, Options
 from sff_napari.napari_plugin.widgets.progress_row import ProgressRow
 from sff_napari.napari_plugin.widgets.review import Flicker, JudgeSection, ReviewSection
@@ -39,6 +40,7 @@ from sff_napari.napari_plugin.widgets.sections import (
 )
 from sff_napari.napari_plugin.widgets.side_view import SideView
 from sff_napari.napari_plugin.widgets.stack_section import StackSection, shortened
+from sff_napari.napari_plugin.widgets.status_line import StatusLine
 from sff_napari.napari_plugin.widgets.wheel_guard import WheelGuard
 
 if TYPE_CHECKING:
@@ -85,9 +87,7 @@ class RestorationWidget(QWidget):
         self.keys = Keys()
         self.help = Help()
         self.progress = ProgressRow(controller)
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.status.setToolTip("What happened last.")
+        self.status = StatusLine(controller)
         self.sections: tuple[Section, ...] = (
             self.stack,
             self.find,
@@ -100,7 +100,6 @@ class RestorationWidget(QWidget):
         self._build()
         self.live = LivePreview(controller)
         self.side_view = SideView(controller, self)
-        controller.status.connect(self.status.setText)
         controller.saved.connect(self.saved.setText)
         controller.busy.connect(self._on_busy)
         controller.export_wanted.connect(self._export)
@@ -149,6 +148,7 @@ class RestorationWidget(QWidget):
         ]
         undo.append(watch_settings(self._on_settings))
         undo.append(partial(unbind_keys, viewer))
+        undo.append(KeyGuard(viewer, self).stop)
         self._end = end = self._ending(self.controller, self.live, undo)
         # The window can be deleted without closing the panel first, such as by viewer.close().
         self.destroyed.connect(lambda *_: end(True))
@@ -175,7 +175,6 @@ class RestorationWidget(QWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll, 1)
         outer.addWidget(self.progress)
-        self.status.setContentsMargins(6, 4, 6, 4)
         outer.addWidget(self.status)
         self.setMinimumWidth(280)
 
@@ -241,7 +240,7 @@ class RestorationWidget(QWidget):
             active = self.viewer.layers.selection.active
             self.controller.choose(active if active in grey else grey[-1])
         elif source is None:
-            self.status.setText("Open a stack, or try File > Open Sample > Folded synthetic stack.")
+            self.status.say("Open a stack, or try File > Open Sample > Folded synthetic stack.")
         self._on_active()
         self._show_masks()
 
@@ -299,12 +298,12 @@ class RestorationWidget(QWidget):
             axis.addItem(f"axis {i} {labels[i]}".strip())
         axis.setCurrentIndex(source.axis)
         if source.ndim == 2:
-            self.status.setText(
+            self.status.say(
                 "This is a single image: folds can be found in it, but nothing can be restored "
                 "without neighbouring slices."
             )
         else:
-            self.status.setText(f"Working on '{source.layer.name}'.")
+            self.status.say(f"Working on '{source.layer.name}'.")
 
     # -- the rest ------------------------------------------------------------------------------
 
@@ -324,7 +323,7 @@ class RestorationWidget(QWidget):
             self.restore.live.setChecked(bool(changed["live_preview"]))
         if "session_folder" in changed:
             self.controller.session_folder = str(changed["session_folder"] or "") or None
-            self.status.setText("The new session folder is used from the next stack on.")
+            self.status.say("The new session folder is used from the next stack on.")
 
     def _export(self) -> None:
         if not self.controller.ready():
