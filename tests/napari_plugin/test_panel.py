@@ -8,8 +8,8 @@ from qtpy.QtCore import Qt
 
 from sff_napari import Fold, simulate_fold
 from sff_napari.evaluation.without_truth import NeighbourScores
+from sff_napari.napari_plugin.verdict import plain_verdict
 from sff_napari.napari_plugin.widgets.help_section import problem_report
-from sff_napari.napari_plugin.widgets.review import plain_verdict
 from sff_napari.napari_plugin.widgets.weights_card import weights_in_brief
 
 DAMAGED = 2
@@ -172,7 +172,12 @@ def test_a_report_holds_versions_and_the_last_errors(panel, qtbot, monkeypatch):
 
 
 def test_weights_are_described_in_words(tmp_path):
-    assert "were trained on" in weights_in_brief("")
+    brief = weights_in_brief("")
+    for kind in ("Interpolation", "Unfolding", "Fusion", "Filling"):
+        (said,) = [line for line in brief.split("<br>") if line.startswith(f"<b>{kind}</b>")]
+        assert "trained on nerve cord of the fly larva" in said
+        assert "_" not in said, "no names of fields"
+    assert "for non-commercial use only" in brief
     assert "no weights" in weights_in_brief(str(tmp_path))
 
 

@@ -46,8 +46,9 @@ class Finding(StackInWork):
 
         def found(folds: list[Any]) -> None:
             added = self._add_found(index, folds)
-            shown = self.index == index or self.source is None
-            place = "this slice" if shown else f"slice {self.source.name_of(index)}"
+            source = self.source
+            shown = source is None or self.index == index
+            place = "this slice" if source is None or shown else f"slice {source.name_of(index)}"
             if added:
                 self.status.emit(f"Found {added} new fold line{'s' * (added > 1)} on {place}.")
             elif folds:

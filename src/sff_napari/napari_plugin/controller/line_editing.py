@@ -9,6 +9,7 @@ import numpy as np
 from sff_napari.napari_plugin.controller.line_changes import resized
 from sff_napari.napari_plugin.controller.stack_in_work import StackInWork
 from sff_napari.napari_plugin.layers.fold_lines import MARK
+from sff_napari.napari_plugin.layers.shapes_style import WIDTH
 from sff_napari.napari_plugin.workers.tasks import snap_lines
 from sff_napari.sessions import FoldRecord, Index, new_uid
 
@@ -209,8 +210,8 @@ class Correcting(StackInWork):
             place = np.rint(points[0, :-2]).astype(int)
             index = (*self.index[: max(0, lead)], *(int(v) for v in place))
             width = float(layer.edge_width[i]) / 2
-            if "half_width" in features:
-                width = float(features["half_width"].iloc[i])
+            if WIDTH in features:
+                width = float(features[WIDTH].iloc[i]) / 2
             source = str(features["source"].iloc[i]) if "source" in features else "drawn"
             score = float(features["score"].iloc[i]) if "score" in features else np.nan
             new.append(

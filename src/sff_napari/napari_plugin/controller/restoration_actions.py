@@ -10,6 +10,7 @@ from sff_napari import __version__
 from sff_napari.napari_plugin.controller.result_store import SliceResult, geometry_of
 from sff_napari.napari_plugin.controller.stack_in_work import StackInWork
 from sff_napari.napari_plugin.io.sample import TRUTH
+from sff_napari.napari_plugin.notify import show_note
 from sff_napari.napari_plugin.workers.tasks import (
     Restored,
     RestoreRequest,
@@ -165,7 +166,10 @@ class RestorationActions(StackInWork):
                 "previous": None if neighbours.previous is None else list(neighbours.previous),
                 "following": None if neighbours.following is None else list(neighbours.following),
             },
-            {} if outcome.scores is None else outcome.scores.to_dict(),
+            {
+                **({} if outcome.scores is None else outcome.scores.to_dict()),
+                **({} if outcome.local is None else {"local": outcome.local.to_dict()}),
+            },
             {**versions(), "report": outcome.report},
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -174,11 +178,13 @@ class RestorationActions(StackInWork):
             "restoring the slice",
         )
         self.layers.show()
-        note = f"Restored slice {self.source.name_of(request.index)} in {outcome.seconds:.1f} s."
-        told = outcome.report.get("notes") or outcome.report.get("fallback") or ""
-        if isinstance(told, list):
-            told = " ".join(str(part) for part in told)
-        self.status.emit(" ".join(part for part in (note, str(told), neighbours.note) if part))
+        done = f"Restored slice {self.source.name_of(request.index)} in {outcome.seconds:.1f} s."
+        result = self.store.get(request.index)
+        notes = [] if result is None else result.notes
+        fallback = str(outcome.report.get("fallback") or "")
+        self.status.emit(" ".join(p for p in (done, *notes, fallback, neighbours.note) if p))
+        for note in notes:
+            show_note(note)
         if outcome.warning:
             self.fail(outcome.warning)
 

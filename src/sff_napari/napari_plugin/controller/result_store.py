@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.evaluation.without_truth import NeighbourScores
+from sff_napari.napari_plugin.workers.local_agreement import LocalAgreement
 from sff_napari.sessions.records import FoldRecord, Index, SliceRecord
 from sff_napari.sessions.sidecar import ARRAYS
 
@@ -65,6 +66,17 @@ class SliceResult:
     def has_lines(self) -> bool:
         """Whether it was made from lines, so that it can become stale."""
         return bool(self.lines) or self.record.folder is not None or bool(self.arrays)
+
+    @property
+    def local(self) -> LocalAgreement | None:
+        """Agreement with the neighbours place by place, if it was found."""
+        return LocalAgreement.from_dict(self.record.scores.get("local"))
+
+    @property
+    def notes(self) -> list[str]:
+        """What the restoration has to say, such as that a neighbour was moved."""
+        notes = dict(self.record.versions.get("report") or {}).get("notes") or []
+        return [notes] if isinstance(notes, str) else [str(note) for note in notes]
 
     def with_record(self, **changes: Any) -> SliceResult:
         """Return a copy whose record has some fields changed."""

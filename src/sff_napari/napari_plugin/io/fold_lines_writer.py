@@ -32,6 +32,7 @@ def write_fold_lines(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     import numpy as np
 
     from sff_napari.folds import Fold
+    from sff_napari.napari_plugin.layers.shapes_style import WIDTH
     from sff_napari.stacks.folds_file import write_folds
 
     kinds = meta.get("shape_type") or ["path"] * len(data)
@@ -39,7 +40,7 @@ def write_fold_lines(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     features = meta.get("features")
     columns = {} if features is None else {str(key): np.asarray(features[key]) for key in features}
     widths = np.broadcast_to(np.asarray(meta.get("edge_width", 16.0), dtype=float), len(data))
-    halves = np.asarray(columns.get("half_width", widths / 2), dtype=float)
+    halves = np.asarray(columns.get(WIDTH, widths), dtype=float) / 2
     scores = np.asarray(columns.get("score", np.full(len(data), np.nan)), dtype=float)
     sources = columns.get("source", np.full(len(data), "drawn", dtype=object))
     by_slice: dict[int, list[Fold]] = {}

@@ -28,6 +28,7 @@ from sff_napari.napari_plugin.layers.shapes_style import (
     ADDING_TOOLS,
     COLOURS,
     FEATURES,
+    WIDTH,
     features_of,
     points_of,
     rgba,
@@ -173,7 +174,7 @@ class FoldLines(QObject):
             return
         self.layer.feature_defaults = {
             "slice": -1,
-            "half_width": self.new_half_width,
+            WIDTH: 2 * self.new_half_width,
             "score": np.nan,
             "source": "drawn",
             "state": "to do",

@@ -25,9 +25,12 @@ DRAWING_TOOLS = ("add_line", "add_polyline", "add_path", "direct", "vertex_inser
 ADDING_TOOLS = ("add_line", "add_polyline", "add_path")
 """Modes of a Shapes layer that make new lines."""
 
+WIDTH = "full_width_px"
+"""Column of the full widths: the panel and napari's own controls show full widths, too."""
+
 FEATURES = {
     "slice": int,
-    "half_width": float,
+    WIDTH: float,
     "score": float,
     "source": object,
     "state": object,
@@ -60,7 +63,7 @@ def features_of(
     """Return the features table of lines whose slices count along `axis` of their index."""
     return {
         "slice": np.asarray([r.index[axis] if r.index else 0 for r in records], dtype=int),
-        "half_width": np.asarray([round(r.half_width, 2) for r in records], dtype=float),
+        WIDTH: np.asarray([round(2 * r.half_width, 2) for r in records], dtype=float),
         "score": np.asarray([np.nan if r.score is None else r.score for r in records], dtype=float),
         "source": np.asarray([r.source for r in records], dtype=object),
         "state": np.asarray(list(states), dtype=object),

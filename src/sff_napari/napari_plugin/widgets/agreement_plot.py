@@ -18,22 +18,29 @@ _LEFT, _RIGHT = 96, 40
 class AgreementPlot(QWidget):
     """Two rows, near the fold and away from it: an arrow from before to after on a scale to 1.
 
-    A vertical line marks what clean slices of the stack have.
+    A vertical line marks what clean slices of the stack have, a band how their places differ.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.scores: NeighbourScores | None = None
+        self.clean: tuple[float, float, float] | None = None
         self.setFixedHeight(58)
         self.setToolTip(
             "Agreement (correlation) with the neighbouring slices: ring before, dot after. "
-            "The vertical line is what clean slices of this stack have."
+            "The vertical line is what clean slices of this stack have, the band behind it how "
+            "much their places differ (from the tenth to the ninetieth of a hundred)."
         )
         self.hide()
 
-    def show_scores(self, scores: NeighbourScores | None) -> None:
-        """Show the scores of a slice, or nothing."""
+    def show_scores(
+        self,
+        scores: NeighbourScores | None,
+        clean: tuple[float, float, float] | None = None,
+    ) -> None:
+        """Show the scores of a slice, or nothing; behind them the spread of clean slices."""
         self.scores = scores
+        self.clean = None if clean is None or math.isnan(clean[0]) else clean
         self.setVisible(scores is not None)
         self.update()
 
@@ -47,11 +54,15 @@ class AgreementPlot(QWidget):
         text = self.palette().color(self.foregroundRole())
         width = self.width() - _LEFT - _RIGHT
         values = (scores.near_before, scores.near_after, scores.away_before, scores.away_after)
-        low = min(0.0, *(v for v in (*values, scores.clean) if not math.isnan(v)))
+        spread = () if self.clean is None else self.clean
+        low = min(0.0, *(v for v in (*values, scores.clean, *spread) if not math.isnan(v)))
 
         def at(value: float) -> float:
             return _LEFT + (value - low) / (1 - low) * width
 
+        if self.clean is not None:
+            left, right = at(self.clean[0]), at(self.clean[2])
+            painter.fillRect(QRectF(left, 4, right - left, 50), QColor(39, 194, 122, 60))
         if not math.isnan(scores.clean):
             painter.setPen(QPen(QColor("#27c27a"), 2))
             painter.drawLine(QPointF(at(scores.clean), 4), QPointF(at(scores.clean), 54))

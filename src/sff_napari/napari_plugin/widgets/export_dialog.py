@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from sff_napari.napari_plugin.io.html_report import NAME, write_report
 from sff_napari.napari_plugin.notify import show_note
 from sff_napari.napari_plugin.widgets.sections import wrapped
 from sff_napari.napari_plugin.workers.job import Channel
@@ -113,8 +114,12 @@ def start_export(
             "cancelled": channel.cancelled,
         }
         if every_volume:
-            return export_volumes(jobs, folder, format, **how)
-        return export(jobs[""], folder, format, **how)
+            written = export_volumes(jobs, folder, format, **how)
+        else:
+            written = export(jobs[""], folder, format, **how)
+        channel.progress(1.0, "Writing the report")
+        # The export is complete by now: it is no longer cancelled.
+        return written + [write_report(folder / name, job) for name, job in jobs.items()]
 
     def done(_written: list[Path]) -> None:
         count = sum(len(job.patches) for job in jobs.values())
@@ -122,6 +127,8 @@ def start_export(
         text = f"Exported {count} corrected slice{'s' * (count != 1)}{many} to {folder}."
         controller.status.emit(text)
         controller.exported.emit(str(folder))
+        if len(jobs) == 1:
+            text += f" What was done to each slice: {NAME}."
         show_note(text)
 
     controller._run(work).returned.connect(done)

@@ -23,31 +23,19 @@ from superqt import QCollapsible
 
 from sff_napari.napari_plugin.actions import ACTIONS, FLICKER_KEY, LIVE_KEY
 from sff_napari.napari_plugin.layers.result_layers import EXTRA
+from sff_napari.napari_plugin.method_names import DEFAULTS, name_of
 from sff_napari.napari_plugin.settings import LAYER_KEYS
 from sff_napari.napari_plugin.widgets.sections import wrapped
-from sff_napari.napari_plugin.widgets.weights_card import describe_weights, weights_in_brief
+from sff_napari.napari_plugin.widgets.weights_card import (
+    FREE,
+    describe_weights,
+    weights_in_brief,
+)
 
 if TYPE_CHECKING:
     from sff_napari.napari_plugin.controller.controller import Controller
     from sff_napari.napari_plugin.workers.tasks import Machine
 
-_DEFAULTS = {"interpolation": "motion", "unfolding": "law", "fusion": "learned"}
-"""What `sff_napari.restore` takes when nothing is chosen."""
-_NAMES = {
-    "motion": "neighbours, moved to meet each other",
-    "mean": "mean of the neighbours",
-    "previous": "the slice before",
-    "following": "the slice after",
-    "law": "fitted law of the fold",
-    "none": "do not unfold",
-    "learned": "learned filling",
-    "expected": "smooth filling",
-    "seamless": "filling without seams",
-    "stitch": "plain stitching",
-    "network": "trained network",
-    "network-everywhere": "trained network, everywhere",
-}
-"""Methods as a person understands them; the names of the core are kept in the items."""
 _TIPS = {
     "interpolation": "How the slice is guessed from its neighbours.",
     "unfolding": "How the displacement of the fold is found.",
@@ -72,7 +60,7 @@ class Options(QCollapsible):
         self.methods: dict[str, QComboBox] = {}
         for stage, tip in _TIPS.items():
             box = QComboBox(body)
-            box.addItem(f"{_NAMES[_DEFAULTS[stage]]} (default)", "")
+            box.addItem(f"{name_of(DEFAULTS[stage])} (default)", "")
             box.setToolTip(tip)
             box.setMinimumContentsLength(10)
             box.setSizeAdjustPolicy(
@@ -80,19 +68,27 @@ class Options(QCollapsible):
             )
             self.methods[stage] = box
             form.addRow(stage.capitalize(), box)
-        self.weights = QLineEdit(body)
-        self.weights.setPlaceholderText("bundled")
-        self.weights.setToolTip(
-            "Weights of the networks: a folder that training wrote; empty for the bundled ones."
+        self.weights_set = QComboBox(body)
+        for text, word in (("bundled (default)", ""), ("free", FREE), ("a folder", None)):
+            self.weights_set.addItem(text, word)
+        self.weights_set.setToolTip(
+            "Weights of the networks: the bundled ones, for non-commercial use only; a free set "
+            "trained on synthetic tissue alone; or a folder that training wrote."
         )
+        form.addRow("Weights", self.weights_set)
+        self.weights = QLineEdit(body)
+        self.weights.setPlaceholderText("folder")
+        self.weights.setToolTip("The folder with weights that sff-napari-train wrote.")
         browse = QPushButton("Browse", body)
         browse.setToolTip("Choose a folder with weights.")
         browse.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         browse.clicked.connect(self._browse)
-        row = QHBoxLayout()
+        self.folder = QWidget(body)
+        row = QHBoxLayout(self.folder)
+        row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.weights, 1)
         row.addWidget(browse)
-        form.addRow("Weights", row)
+        form.addRow(self.folder)
         self.brief = wrapped()
         form.addRow(self.brief)
         self.more = QPushButton("Details of the weights", body)
@@ -152,7 +148,8 @@ class Options(QCollapsible):
             spin.valueChanged.connect(self._on_change)
         for check in (self.skip, *self.layers.values()):
             check.toggled.connect(self._on_change)
-        self.weights.editingFinished.connect(self._on_change)
+        self.weights.editingFinished.connect(self._on_folder)
+        self.weights_set.activated.connect(self._on_weights_set)
         controller.machine_known.connect(self._on_machine)
 
     def show_form(self) -> None:
@@ -161,7 +158,7 @@ class Options(QCollapsible):
         _choose(self.device, form.device)
         for stage, box in self.methods.items():
             _choose_method(box, getattr(form, stage))
-        self.weights.setText(form.weights)
+        self._show_weights_set()
         self.tile.setValue(form.tile)
         self.cover.setValue(form.cover)
         self.threshold.setValue(form.threshold if form.threshold >= 0 else -0.01)
@@ -195,8 +192,8 @@ class Options(QCollapsible):
         for stage, names in machine.methods.items():
             box = self.methods[stage]
             for name in names:
-                if box.findData(name) < 0 and name != _DEFAULTS[stage]:
-                    box.addItem(_NAMES.get(name, name), name)
+                if box.findData(name) < 0 and name != DEFAULTS[stage]:
+                    box.addItem(name_of(name), name)
             _choose_method(box, getattr(self.controller.form, stage))
         self._show_weights()
 
@@ -205,7 +202,7 @@ class Options(QCollapsible):
         before = self.controller.form
         form = before.with_changes(
             device=self.device.currentText() or "auto",
-            weights=self.weights.text().strip(),
+            weights=before.weights,
             tile=self.tile.value(),
             cover=self.cover.value() if self.cover.value() >= 0 else -1.0,
             threshold=self.threshold.value() if self.threshold.value() >= 0 else -1.0,
@@ -215,12 +212,35 @@ class Options(QCollapsible):
             **methods,
         )
         self.controller.form = form
-        if form.weights != before.weights:
-            self._show_weights()
         if form.show != before.show and self.controller.layers is not None:
             self.controller.layers.want(set(form.show))
         if form.device != before.device and self.controller.machine is not None:
             self.controller.machine_known.emit(self.controller.machine)
+
+    def _show_weights_set(self) -> None:
+        """Show which weights are chosen."""
+        weights = self.controller.form.weights
+        at = self.weights_set.findData(weights)
+        self.weights_set.setCurrentIndex(at if at >= 0 else self.weights_set.count() - 1)
+        self.weights.setText(weights if at < 0 else "")
+        self.folder.setVisible(at < 0)
+
+    def _on_weights_set(self, at: int) -> None:
+        word = self.weights_set.itemData(at)
+        if word is None:
+            self.folder.show()  # the folder is still to be named
+        else:
+            self._take_weights(word)
+
+    def _on_folder(self) -> None:
+        text = self.weights.text().strip()
+        if self.folder.isVisibleTo(self) or text:
+            self._take_weights(text)
+
+    def _take_weights(self, weights: str) -> None:
+        self.controller.form = self.controller.form.with_changes(weights=weights)
+        self._show_weights_set()
+        self._show_weights()
 
     def _show_weights(self) -> None:
         weights = self.controller.form.weights
@@ -232,8 +252,7 @@ class Options(QCollapsible):
             self, "Folder with weights of the networks", str(Path.home())
         )
         if path:
-            self.weights.setText(path)
-            self._on_change()
+            self._take_weights(path)
 
 
 def _choose(box: QComboBox, text: str) -> None:
@@ -247,7 +266,7 @@ def _choose(box: QComboBox, text: str) -> None:
 def _choose_method(box: QComboBox, name: str) -> None:
     blocked = box.blockSignals(True)
     if box.findData(name) < 0:
-        box.addItem(_NAMES.get(name, name), name)
+        box.addItem(name_of(name), name)
     box.setCurrentIndex(box.findData(name))
     box.blockSignals(blocked)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, QUrl
@@ -23,6 +24,7 @@ from sff_napari.napari_plugin.actions import (
 )
 from sff_napari.napari_plugin.controller.controller import Controller
 from sff_napari.napari_plugin.controller.live_preview import LivePreview
+from sff_napari.napari_plugin.io.html_report import NAME as REPORT
 from sff_napari.napari_plugin.layers.result_layers import MARK as RESULT_MARK
 from sff_napari.napari_plugin.settings import initial_form, read_settings, watch_settings
 from sff_napari.napari_plugin.widgets.export_dialog import ExportDialog
@@ -41,6 +43,7 @@ from sff_napari.napari_plugin.widgets.sections import (
 from sff_napari.napari_plugin.widgets.side_view import SideView
 from sff_napari.napari_plugin.widgets.stack_section import StackSection, shortened
 from sff_napari.napari_plugin.widgets.status_line import StatusLine
+from sff_napari.napari_plugin.widgets.tooltips import NarrowToolTips
 from sff_napari.napari_plugin.widgets.wheel_guard import WheelGuard
 
 if TYPE_CHECKING:
@@ -80,8 +83,14 @@ class RestorationWidget(QWidget):
         self.open_folder.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.open_folder.hide()
         self.open_folder.clicked.connect(self._show_folder)
+        self.open_report = QPushButton("Open the report")
+        self.open_report.setToolTip("Show what was done to each slice, in the browser.")
+        self.open_report.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.open_report.hide()
+        self.open_report.clicked.connect(self._show_report)
         self._exported = ""
         keep.addWidget(self.open_folder)
+        keep.addWidget(self.open_report)
         keep.addWidget(self.saved)
         self.options = Options(controller)
         self.keys = Keys()
@@ -128,6 +137,7 @@ class RestorationWidget(QWidget):
         self._warming.timeout.connect(controller.warm_up)
         self._warming.start(50)
         WheelGuard(self)
+        NarrowToolTips(self)
 
     def _connect(self) -> None:
         """Listen to the viewer, and stop listening however the panel ends."""
@@ -336,9 +346,13 @@ class RestorationWidget(QWidget):
     def _on_exported(self, folder: str) -> None:
         self._exported = folder
         self.open_folder.show()
+        self.open_report.setVisible((Path(folder) / REPORT).is_file())
 
     def _show_folder(self, *_: Any) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(self._exported))
+
+    def _show_report(self, *_: Any) -> None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(Path(self._exported) / REPORT)))
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802
         """Save and stop when napari closes the panel."""

@@ -22,17 +22,16 @@ from sff_napari.flow_colours import legend
 from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.actions import FLICKER_KEY
 from sff_napari.napari_plugin.layers.shapes_style import COLOURS
+from sff_napari.napari_plugin.verdict import is_alarming, plain_verdict
+from sff_napari.napari_plugin.widgets.agreement_map import AgreementMap
 from sff_napari.napari_plugin.widgets.agreement_plot import AgreementPlot
 from sff_napari.napari_plugin.widgets.sections import Section, wrapped
 
 if TYPE_CHECKING:
-    from sff_napari.evaluation.without_truth import NeighbourScores
     from sff_napari.napari_plugin.controller.controller import Controller
     from sff_napari.sessions import Index
 
 
-NEAR_CLEAN = 0.05
-"""Agreement this much below that of clean slices still counts as theirs."""
 _REPEAT_MS = 60
 """A key that comes back within this time was never let go."""
 
@@ -101,8 +100,13 @@ class JudgeSection(Section):
         layout.addWidget(self.scores)
         self.plot = AgreementPlot(self)
         layout.addWidget(self.plot)
+        self.map = AgreementMap(self)
+        layout.addWidget(self.map)
         self.verdict = wrapped()
         layout.addWidget(self.verdict)
+        self.notes = wrapped()
+        self.notes.setToolTip("What the restoration of this slice has to say.")
+        layout.addWidget(self.notes)
         row = QHBoxLayout()
         self.wheel = QLabel(self)
         picture = legend(44)
@@ -127,7 +131,12 @@ class JudgeSection(Section):
         result = controller.store.get(controller.index) if controller.source else None
         scores = result.scores if result is not None else None
         self.flicker.setEnabled(result is not None)
-        self.plot.show_scores(scores)
+        local = None if result is None else result.local
+        self.plot.show_scores(scores, None if local is None else local.clean)
+        self.map.show_local(local)
+        notes = [] if result is None else result.notes
+        self.notes.setText(" ".join(f"Note: {note}" for note in notes))
+        self.notes.setVisible(bool(notes))
         if result is None or scores is None:
             self.scores.setText("No result on this slice yet." if result is None else "")
             self.verdict.setText("")
@@ -154,10 +163,10 @@ class JudgeSection(Section):
         source = _from_slices(result.record.neighbours)
         self.scores.setText(f"{source}Correlation with the neighbours<table>{head}{rows}</table>")
         colours = compat.theme_colours(controller.viewer)
-        text = plain_verdict(scores)
+        text = plain_verdict(scores, local)
         if result.state == "stale":
             text = "The lines have changed since: restore the slice again."
-        alarm = result.state == "stale" or scores.better is False
+        alarm = result.state == "stale" or is_alarming(scores, local)
         colour = colours["warning"] if alarm else colours["text"]
         mark = "\u26a0 " if alarm else ""
         self.verdict.setText(f'<span style="color:{colour}">{mark}{text}</span>')
@@ -171,24 +180,6 @@ def _from_slices(neighbours: dict[str, Any]) -> str:
         return ""
     plural = "s" if len(names) > 1 else ""
     return f"Restored from slice{plural} {' and '.join(names)}.<br>"
-
-
-def plain_verdict(scores: NeighbourScores) -> str:
-    """Return what the numbers say and what they do not, in one or two sentences."""
-    before, after, clean = scores.near_before, scores.near_after, scores.clean
-    if math.isnan(before) or math.isnan(after):
-        return "Too little tissue beside the fold could be compared: judge by eye."
-    moved = f"Near the fold the agreement went from {before:.2f} to {after:.2f}"
-    if scores.better is False:
-        return f"{moved}: no better than before. Check the line's place and width."
-    if math.isnan(clean):
-        return f"{moved}. There are no clean slices near by to compare with: judge by eye."
-    if after >= clean - NEAR_CLEAN:
-        return f"{moved}; clean slices have {clean:.2f}. Tissue fits about as well as there."
-    return (
-        f"{moved}; clean slices have {clean:.2f}. It is better than before but does not fit as "
-        "well as clean slices do: look whether a structure is broken at the fold."
-    )
 
 
 def _number(value: float) -> str:

@@ -131,7 +131,9 @@ class LinesSection(Section):
             "Keys: [ and ], or Shift and the mouse wheel over the picture."
         )
         row = QHBoxLayout()
-        row.addWidget(QLabel("Width"))
+        label = QLabel("Full width, px")
+        label.setToolTip(self.width.toolTip())
+        row.addWidget(label)
         row.addWidget(self.width, 1)
         layout.addLayout(row)
         self.keep_tool = QCheckBox("Draw several lines, one after the other", self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -16,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from sff_napari.napari_plugin.io.html_report import local_time
 from sff_napari.napari_plugin.widgets.sections import Section, counted, wrapped
 
 if TYPE_CHECKING:
@@ -28,14 +28,6 @@ def shortened(text: str, most: int = 24) -> str:
     """Return a text with its middle left out if it is long."""
     half = most // 2
     return text if len(text) <= most else f"{text[: half - 1]}\u2026{text[-half:]}"
-
-
-def local_time(stamp: str) -> str:
-    """Return a time in ISO 8601 as a clock here shows it; what cannot be read stays as it is."""
-    try:
-        return f"{datetime.fromisoformat(stamp).astimezone():%Y-%m-%d %H:%M}"
-    except ValueError:
-        return stamp
 
 
 class StackSection(Section):

@@ -17,12 +17,14 @@ from sff_napari.errors import Cancelled, FoldError, InputError, SffError
 from sff_napari.evaluation.without_truth import NeighbourScores, score_without_truth
 from sff_napari.napari_plugin.layers.line_darkness import LineCheck, check_line, shows_dark_line
 from sff_napari.napari_plugin.layers.native_arrays import as_stored, dtype_of
+from sff_napari.napari_plugin.workers.local_agreement import LocalAgreement, local_agreement
 from sff_napari.sessions.neighbours import Neighbours
 from sff_napari.sessions.records import FoldRecord, Index
 
 if TYPE_CHECKING:
     from sff_napari.folds import Fold
     from sff_napari.napari_plugin.workers.job import Channel
+    from sff_napari.restoration import Restoration
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -191,6 +193,7 @@ class Restored:
     seconds: float
     truth: tuple[float, float] | None = None
     warning: str = ""
+    local: LocalAgreement | None = None
 
 
 @politely
@@ -226,14 +229,7 @@ def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
     seconds = time.perf_counter() - begun
     channel.progress(0.92, "Comparing with the neighbours")
     channel.check()
-    scores = score_without_truth(
-        damaged,
-        result.restored,
-        result.synthesised,
-        result.flow,
-        [image for image in beside.values() if image is not None],
-        [(request.read(a), request.read(b)) for a, b in request.pairs],
-    )
+    scores, local = _scored(request, damaged, beside, result)
     arrays = {
         name: getattr(result, name)
         for name in ("restored", "reference", "unfolded", "flow", "synthesised", "confidence")
@@ -255,8 +251,28 @@ def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
     lines = "a line" if faint == 1 else f"{faint} lines"
     warning = f"The picture shows nothing dark along {lines} on this slice: is there a fold?"
     return Restored(
-        request, arrays, scores, _plain(report), seconds, truth, warning if faint else ""
+        request, arrays, scores, _plain(report), seconds, truth, warning if faint else "", local
     )
+
+
+def _scored(
+    request: RestoreRequest,
+    damaged: NDArray[Any],
+    beside: dict[str, NDArray[Any] | None],
+    result: Restoration,
+) -> tuple[NeighbourScores, LocalAgreement]:
+    """Return how well a restored slice agrees with its neighbours, as a whole and by places."""
+    from sff_napari.restoration.neighbours.aligned import aligned_neighbours
+
+    neighbours = {name: image for name, image in beside.items() if image is not None}
+    if result.report.get("notes"):
+        # Those that lay elsewhere were moved before they were used: compare with the moved ones.
+        names = {name: name for name in neighbours}
+        neighbours, _ = aligned_neighbours(damaged, neighbours, names, "the slice")
+    pairs = [(request.read(a), request.read(b)) for a, b in request.pairs]
+    compared = damaged, result.restored, result.synthesised, result.flow
+    images = list(neighbours.values())
+    return score_without_truth(*compared, images, pairs), local_agreement(*compared, images, pairs)
 
 
 def psnr_of(image: NDArray[Any], truth: NDArray[Any]) -> float:
