@@ -29,6 +29,7 @@ from qtpy.QtWidgets import (
 from sff_napari.errors import InputError
 from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.actions import ACTIONS
+from sff_napari.napari_plugin.controller.live_preview import softened
 from sff_napari.napari_plugin.io.fold_lines_reader import get_reader
 from sff_napari.napari_plugin.io.fold_lines_writer import write_fold_lines
 from sff_napari.napari_plugin.io.sample import TRUTH, folded_stack
@@ -156,19 +157,33 @@ def test_live_preview_while_a_line_is_dragged(panel, draw, until, true_fold):
         layer._data_view.edit(0, points)
         next(drag)
     event.type = "mouse_release"
+    c.lines._read_layer()
     with pytest.raises(StopIteration):
         next(drag)
     until(lambda: "preview" in panel.viewer.layers)
     until(lambda: panel.live._job is None)
     preview = panel.viewer.layers["preview"]
     assert max(preview.data[DAMAGED].shape) <= 1.5 * SIDE
-    assert np.isnan(preview.data[0]).all()
-    assert np.isfinite(preview.data[DAMAGED]).any()
+    assert not preview.data[0].any(), "the other slices show nothing"
+    assert preview.data[DAMAGED][..., 3].max() == 255
+    assert preview.interpolation2d == "linear"
     extent = panel.viewer.layers["stack"].extent.world
     np.testing.assert_allclose(preview.extent.world, extent, atol=2 * 4.6)
     assert len(panel.live.seconds) <= 4, "requests are throttled"
     panel.restore.live.setChecked(False)
     assert "preview" not in panel.viewer.layers
+
+
+def test_a_preview_fades_out_at_its_border():
+    image = np.full((60, 80), np.nan, np.float32)
+    image[:, 20:60] = 200
+    soft = softened(image, np.full((60, 80), 100, np.float32), 3)
+    assert (soft.alpha[:, :20] == 0).all()
+    assert (soft.alpha[:, 35:45] == 1).all(), "at the border of the slice, too"
+    steps = [np.abs(np.diff(soft.alpha, axis=axis)).max() for axis in (0, 1)]
+    assert 0 < max(steps) < 0.3
+    assert (soft.grey[:, :20] == 100).all()
+    assert (softened(np.ones((9, 9), np.float32), image[:9, :9], 1).alpha == 1).all()
 
 
 def test_every_control_has_a_tooltip(panel, make_napari_viewer, qtbot):

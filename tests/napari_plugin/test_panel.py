@@ -56,6 +56,29 @@ def test_the_preview_goes_with_an_undo(restored, until, settle):
     until(lambda: "preview" not in restored.viewer.layers)
 
 
+def test_a_preview_shows_only_the_lines_there_are(restored, until, settle, finish):
+    c, live, viewer = restored.controller, restored.live, restored.viewer
+    restored.restore.live.setChecked(True)
+    live.request(c.lines.layer)
+    until(lambda: "preview" in viewer.layers)
+    assert restored.status.text().startswith("Preview in")
+    c.set_half_width(11.0)  # the preview was of other lines
+    assert "preview" not in viewer.layers
+    assert not restored.status.text().startswith("Preview in")
+    live.request(c.lines.layer)
+    until(lambda: live._job is not None)
+    c.undo()  # while it is being made
+    until(lambda: live._job is None)
+    settle(c)
+    assert "preview" not in viewer.layers
+    c.restore_here()
+    live.request(c.lines.layer)  # not before the slice is restored; then it is shown alone
+    finish(c)
+    until(lambda: live._job is None)
+    assert live._next is None
+    assert "preview" not in viewer.layers
+
+
 def test_progress_and_cancel_are_seen_from_everywhere_and_move_nothing(panel, finish, until):
     c = panel.controller
     row = panel.progress

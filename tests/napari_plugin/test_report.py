@@ -128,8 +128,8 @@ def test_the_judge_compares_with_neighbours_as_they_were_moved(clean_stack, fold
             report={"notes": [note] if note else []},
         )
         scores[bool(note)] = tasks._scored(request, folded_stack[DAMAGED], beside, result)
-    assert scores[True][0].away_after > scores[False][0].away_after + 0.15
-    middle = [np.nanmedian(scores[moved][1].after) for moved in (True, False)]
+    assert scores[True][0].away_before > scores[False][0].away_before + 0.15
+    middle = [np.nanmedian(scores[moved][1].before) for moved in (True, False)]
     assert middle[0] > middle[1] + 0.15
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
+from scipy.ndimage import distance_transform_edt
 
 from sff_napari.errors import SffError
 from sff_napari.napari_plugin.layers.patched_stack import PatchedStack
@@ -18,10 +20,47 @@ from sff_napari.sessions import FoldRecord, Index, choose_neighbours
 if TYPE_CHECKING:
     from sff_napari.folds import Fold
     from sff_napari.napari_plugin.controller.controller import Controller
-    from sff_napari.restoration.preview import Preview, Previewer
+    from sff_napari.restoration.preview import Previewer
 
 _PAUSE_MS = 40
 """Least time between two previews."""
+_SEAM = 6.0
+"""Reduced pixels over which a preview fades into the slice."""
+
+
+@dataclass(frozen=True)
+class SoftPreview:
+    """A preview that fades out towards its border.
+
+    Parameters
+    ----------
+    grey : ndarray, (Y / factor, X / factor) float32
+        Grey values; beside the preview those of the damaged slice.
+    alpha : ndarray, (Y / factor, X / factor) float32
+        How much it covers, in [0, 1].
+    factor : int
+        Pixels a side that were averaged into one.
+    """
+
+    grey: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+    factor: int
+
+
+def softened(image: NDArray[np.float32], damaged: NDArray[np.float32], factor: int) -> SoftPreview:
+    """Return a preview (Y, X), NaN where nothing changes, that has no visible border."""
+    known = np.isfinite(image)
+    # The border of the slice itself is none of the preview's.
+    inside = np.pad(known, 1, mode="edge")
+    distance = distance_transform_edt(inside)[1:-1, 1:-1] if not known.all() else np.inf
+    ramp = np.clip(np.where(known, distance, 0) / _SEAM, 0, 1)
+    alpha = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    return SoftPreview(np.where(known, image, np.nan_to_num(damaged)), alpha, factor)
+
+
+def _outline(records: Iterable[FoldRecord]) -> frozenset[Any]:
+    """Return what a preview shows of lines: its own have one width each."""
+    return frozenset((r.vertices, round(r.half_width, 2)) for r in records)
 
 
 class Reduced:
@@ -39,8 +78,8 @@ class Reduced:
         folds: list[Fold],
         device: str,
         channel: Channel,
-    ) -> tuple[Preview, float]:
-        """Restore a reduced slice; return it, NaN away from the fold, and the seconds it took."""
+    ) -> tuple[SoftPreview, float]:
+        """Restore a reduced slice; return it and the seconds it took."""
         from sff_napari.restoration.preview import Previewer
 
         begun = time.perf_counter()
@@ -52,7 +91,10 @@ class Reduced:
             damaged = self._read(index)
             previewer = Previewer(previous, damaged, following, folds, device=device)
             self._previewer, self._key = previewer, key
-        result = previewer(folds, cancelled=channel.cancelled)
+        made = previewer(folds, cancelled=channel.cancelled)
+        grey = previewer.grey
+        damaged = previewer.damaged.cpu().numpy() * np.float32(grey.high - grey.low)
+        result = softened(made.image, damaged + np.float32(grey.low), made.factor)
         return result, time.perf_counter() - begun
 
 
@@ -60,6 +102,8 @@ class LivePreview(QObject):
     """Shows a layer `preview` while a line of the `folds` layer is dragged."""
 
     NAME = "preview"
+    SAID = "Preview"
+    gone = Signal()
 
     def __init__(self, controller: Controller) -> None:
         super().__init__()
@@ -69,6 +113,9 @@ class LivePreview(QObject):
         self._layer: Any = None
         self._factor = 1
         self._shown: tuple[Index, NDArray[Any]] | None = None
+        self._of: frozenset[Any] = frozenset()
+        """Geometry of the lines that the preview shows."""
+        self._dragging = False
         self._slices: Reduced | None = None
         self._job: Job | None = None
         self._next: list[FoldRecord] | None = None
@@ -78,6 +125,8 @@ class LivePreview(QObject):
         self._timer.timeout.connect(self._start)
         controller.source_changed.connect(self._forget)
         controller.results_changed.connect(self.hide)
+        controller.index_changed.connect(self.hide)
+        controller.lines_changed.connect(self._on_lines)
 
     def set_on(self, on: bool) -> None:
         """Switch the preview on or off."""
@@ -91,9 +140,13 @@ class LivePreview(QObject):
 
     def _on_drag(self, layer: Any, event: Any) -> Generator[None, None, None]:
         yield
-        while event.type == "mouse_move":
-            self.request(layer)
-            yield
+        self._dragging = True
+        try:
+            while event.type == "mouse_move":
+                self.request(layer)
+                yield
+        finally:
+            self._dragging = False
         self.request(layer)
 
     def request(self, layer: Any) -> None:
@@ -149,7 +202,8 @@ class LivePreview(QObject):
             lambda: controller.source is source and source.is_current(controller.viewer),
         )
         self._job = job
-        job.returned.connect(lambda result: self._show(index, result))
+        used = _outline(records)
+        job.returned.connect(lambda result: self._show(index, used, result))
         job.failed.connect(controller.status)
         job.finished.connect(self._done)
         job.start()
@@ -157,10 +211,26 @@ class LivePreview(QObject):
     def _done(self) -> None:
         self._job = None
 
-    def _show(self, index: Index, result: tuple[Preview, float]) -> None:
+    def _is_current(self, index: Index, used: frozenset[Any]) -> bool:
+        """Tell whether a preview of these lines still shows what there is on the slice."""
+        controller = self.controller
+        if not self.on or controller.lines is None or index != controller.index:
+            return False
+        if self._dragging:
+            return True
+        return _outline(controller.lines.used_on(index)) == used
+
+    def _on_lines(self) -> None:
+        """Take the preview away when its lines were changed, such as by an undo."""
+        if self._shown is not None and not self._is_current(self._shown[0], self._of):
+            self.hide()
+
+    def _show(self, index: Index, used: frozenset[Any], result: tuple[SoftPreview, float]) -> None:
         made, seconds = result
         self.seconds.append(seconds)
-        self._shown = (index, made.image)
+        if not self._is_current(index, used):
+            return  # the lines were changed, or the slice was restored, meanwhile
+        self._shown, self._of = (index, self._coloured(made)), used
         if self._layer is not None and made.factor != self._factor:
             self._remove()
         layer = self._layer
@@ -169,9 +239,21 @@ class LivePreview(QObject):
         else:
             layer.visible = True
             layer.refresh(extent=False)
-        self.controller.status.emit(f"Preview in {seconds * 1000:.0f} ms; release, then restore.")
+        self.controller.status.emit(
+            f"{self.SAID} in {seconds * 1000:.0f} ms; release, then restore."
+        )
 
-    def _add(self, made: Preview) -> None:
+    def _coloured(self, made: SoftPreview) -> NDArray[np.uint8]:
+        """Return a preview in the colours of the stack's layer, (Y, X, 4)."""
+        source = self.controller.source
+        assert source is not None
+        low, high = source.layer.contrast_limits
+        unit = np.clip((made.grey - low) / max(high - low, 1e-9), 0, 1) ** source.layer.gamma
+        colours = np.asarray(source.layer.colormap.map(unit.ravel())).reshape(*unit.shape, 4)
+        colours[..., 3] *= made.alpha
+        return np.asarray(np.rint(255 * colours), dtype=np.uint8)
+
+    def _add(self, made: SoftPreview) -> None:
         from napari.layers import Image
 
         from sff_napari.napari_plugin.layers.result_layers import MARK
@@ -186,17 +268,17 @@ class LivePreview(QObject):
         scale[-2:] *= factor
         alike |= {"scale": scale, "translate": np.asarray(alike["translate"]) + shift}
         stack = PatchedStack(
-            (*source.shape[:-2], *made.image.shape),
-            np.float32,
+            (*source.shape[:-2], *made.grey.shape),
+            np.uint8,
             lambda i: None if self._shown is None or self._shown[0] != i else self._shown[1],
-            fill=np.nan,
+            channels=4,
         )
         self._layer = Image(
             stack,
             name=self.NAME,
             multiscale=False,
-            contrast_limits=source.layer.contrast_limits,
-            colormap=source.layer.colormap,
+            rgb=True,
+            interpolation2d="linear",
             metadata={MARK: self.NAME},
             **alike,
         )
@@ -208,8 +290,11 @@ class LivePreview(QObject):
         layers.selection.active = active
 
     def hide(self) -> None:
-        """Take the preview away."""
+        """Take the preview away, with what is said of it."""
+        if self._shown is not None:
+            self.gone.emit()
         self._shown = None
+        self._next = None
         self._remove()
 
     def _remove(self) -> None:

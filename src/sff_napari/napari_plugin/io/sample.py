@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Made = TypeVar("Made")
 SHAPE = (10, 384, 384)
 FOLDED = (1, 4, 7)
 """napari opens a stack in its middle: there is a fold."""
@@ -32,22 +39,7 @@ def folded_stack(
     list of layer data tuples
         One uint8 image of shape (Z, Y, X).
     """
-    import numpy as np
-
-    from sff_napari.simulation import RealisticRanges, neuropil, simulate_realistic
-
-    # What a fold pulls in from beyond the border must be tissue, not a mirror image: so more
-    # is made than is kept.
-    whole = neuropil((shape[0], shape[1] + 2 * MARGIN, shape[2] + 2 * MARGIN), seed=seed)
-    kept = (slice(MARGIN, MARGIN + shape[1]), slice(MARGIN, MARGIN + shape[2]))
-    truth = {}
-    ranges = RealisticRanges(half_width=(4.0, 8.0), gap=(10.0, 30.0), inside_end=0.15)
-    for number, z in enumerate(folded):
-        truth[(z,)] = whole[z][kept].copy()
-        rng = np.random.default_rng(seed + 10 * z)
-        count = 2 if number == len(folded) - 1 and len(folded) > 2 else 1
-        whole[z] = simulate_realistic(whole[z], rng, count=count, ranges=ranges).damaged
-    stack = whole[:, kept[0], kept[1]].copy()
+    stack, truth = while_events_go_on(lambda: _make(shape, folded, seed))
     kwargs: dict[str, Any] = {
         "name": "folded stack",
         "contrast_limits": (0, 255),
@@ -57,3 +49,48 @@ def folded_stack(
         "metadata": {TRUTH: truth},
     }
     return [(stack, kwargs, "image")]
+
+
+def while_events_go_on(make: Callable[[], Made]) -> Made:
+    """Return what a function makes, in a thread of its own while the viewer stays alive.
+
+    Mouse and keys wait until it is made; without a viewer it is simply called.
+    """
+    from qtpy.QtCore import QCoreApplication, QEventLoop, QTimer
+
+    if QCoreApplication.instance() is None:
+        return make()
+    from napari.utils import progress
+
+    loop = QEventLoop()
+    with ThreadPoolExecutor(1) as pool, progress(total=0, desc="Making the sample"):
+        future = pool.submit(make)
+        watch = QTimer()
+        watch.timeout.connect(lambda: loop.quit() if future.done() else None)
+        watch.start(20)
+        loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+        watch.stop()
+        return future.result()
+
+
+def _make(
+    shape: tuple[int, int, int], folded: tuple[int, ...], seed: int
+) -> tuple[NDArray[np.uint8], dict[tuple[int, ...], NDArray[np.uint8]]]:
+    """Return the stack (Z, Y, X), and the clean slices (Y, X) of those that are folded."""
+    import numpy as np
+
+    from sff_napari.simulation import RealisticRanges, neuropil, simulate_realistic
+
+    # What a fold pulls in from beyond the border must be tissue, not a mirror image: so more
+    # is made than is kept.
+    whole = neuropil((shape[0], shape[1] + 2 * MARGIN, shape[2] + 2 * MARGIN), seed=seed)
+    kept = (slice(MARGIN, MARGIN + shape[1]), slice(MARGIN, MARGIN + shape[2]))
+    truth: dict[tuple[int, ...], NDArray[np.uint8]] = {}
+    ranges = RealisticRanges(half_width=(4.0, 8.0), gap=(10.0, 30.0), inside_end=0.15)
+    for number, z in enumerate(folded):
+        truth[(z,)] = whole[z][kept].copy()
+        rng = np.random.default_rng(seed + 10 * z)
+        count = 2 if number == len(folded) - 1 and len(folded) > 2 else 1
+        whole[z] = simulate_realistic(whole[z], rng, count=count, ranges=ranges).damaged
+    stack = whole[:, kept[0], kept[1]].copy()
+    return stack, truth

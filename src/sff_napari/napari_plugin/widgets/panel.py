@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer, QUrl
+from qtpy.QtCore import QSize, Qt, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QKeySequence
 from qtpy.QtWidgets import QPushButton, QScrollArea, QShortcut, QVBoxLayout, QWidget
 
@@ -48,6 +48,10 @@ from sff_napari.napari_plugin.widgets.wheel_guard import WheelGuard
 
 if TYPE_CHECKING:
     from napari import Viewer
+
+
+_NARROW, _USUAL = 220, 265
+"""Widths of the panel, px."""
 
 
 class RestorationWidget(QWidget):
@@ -108,6 +112,7 @@ class RestorationWidget(QWidget):
         )
         self._build()
         self.live = LivePreview(controller)
+        self.live.gone.connect(partial(self.status.forget, LivePreview.SAID))
         self.side_view = SideView(controller, self)
         controller.saved.connect(self.saved.setText)
         controller.busy.connect(self._on_busy)
@@ -186,7 +191,11 @@ class RestorationWidget(QWidget):
         outer.addWidget(scroll, 1)
         outer.addWidget(self.progress)
         outer.addWidget(self.status)
-        self.setMinimumWidth(280)
+        self.setMinimumWidth(_NARROW)
+
+    def sizeHint(self) -> QSize:  # noqa: N802, the name is Qt's
+        """Ask for no more width than is needed: the picture matters most."""
+        return QSize(_USUAL, super().sizeHint().height())
 
     # -- keys ----------------------------------------------------------------------------
 

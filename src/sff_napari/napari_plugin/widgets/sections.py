@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QPushButton,
     QVBoxLayout,
 )
@@ -22,13 +23,46 @@ if TYPE_CHECKING:
     from sff_napari.napari_plugin.controller.controller import Controller
 
 
+_OPEN, _FOLDED = "\u25be", "\u25b8"
+_NO_LIMIT = 16777215
+"""Qt's largest height."""
+
+
 class Section(QGroupBox):
     """A titled part of the panel."""
 
     def __init__(self, title: str, controller: Controller) -> None:
-        super().__init__(title)
+        super().__init__(f"{_OPEN} {title}")
         self.controller = controller
+        self.name = title
+        self.is_folded = False
         self.buttons: dict[str, QPushButton] = {}
+        self.setToolTip("Click the title to fold this part away, or to bring it back.")
+
+    def title_height(self) -> int:
+        """Return the height of the title, px."""
+        return int(self.fontMetrics().height()) + 8
+
+    def fold(self, folded: bool) -> None:
+        """Show the title alone, or all."""
+        self.is_folded = folded
+        self.setTitle(f"{_FOLDED if folded else _OPEN} {self.name}")
+        self.setMaximumHeight(self.title_height() if folded else _NO_LIMIT)
+        layout = self.layout()
+        if layout is not None:  # its least size must not hold the box open
+            free = QLayout.SizeConstraint.SetNoConstraint
+            layout.setSizeConstraint(
+                free if folded else QLayout.SizeConstraint.SetDefaultConstraint
+            )
+        self.setMinimumHeight(self.title_height() if folded else 0)
+
+    def mousePressEvent(self, event: Any) -> None:  # noqa: N802, the name is Qt's
+        """Fold at a click on the title."""
+        if event.position().y() <= self.title_height():
+            self.fold(not self.is_folded)
+            event.accept()
+        else:
+            super().mousePressEvent(event)
 
     def add_button(self, name: str) -> QPushButton:
         """Return the button of an action and remember it."""

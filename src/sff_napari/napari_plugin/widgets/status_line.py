@@ -39,6 +39,11 @@ class StatusLine(QLabel):
         self._place = self._here()
         self.setText(text)
 
+    def forget(self, beginning: str) -> None:
+        """Take a sentence away that is over; another one stays."""
+        if self.text().startswith(beginning):
+            self.say("")
+
     def _here(self) -> Any:
         work = self.controller.work
         return None if work is None else (id(work), self.controller.index)
