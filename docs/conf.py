@@ -54,6 +54,7 @@ sphinx_gallery_conf = {
 }
 suppress_warnings = ["config.cache"]
 
+templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = "sff-napari"
 html_static_path = ["_static"]
