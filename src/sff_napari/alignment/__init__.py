@@ -1,4 +1,4 @@
-"""How two slices lie against each other: as wholes, and from place to place."""
+"""Align two slices: as wholes, and from place to place."""
 
 from sff_napari.alignment.similarity import (
     Similarity,

@@ -1,4 +1,4 @@
-"""The shift, turn and scale that bring one slice onto another.
+"""Estimate the shift, turn and scale that bring one slice onto another.
 
 A search over turns and scales at a coarse scale, each with the best shift by
 phase correlation, gives the start; least squares on the grey values make it

@@ -1,4 +1,4 @@
-"""What all commands share: options, progress bars, and how errors are told."""
+"""Share options, progress bars, and how errors are told among all commands."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def command(
 
 def _check_modes(context: click.Context, perturb: bool, leave_one_out: bool) -> None:
     """Refuse options that would have no effect."""
-    plain = (
+    other_options = (
         "segmentation",
         "instances",
         "fid",
@@ -172,10 +172,10 @@ def _check_modes(context: click.Context, perturb: bool, leave_one_out: bool) -> 
     useless: Sequence[str] = ("damaged",)
     mode = "without --leave-one-out"
     if leave_one_out:
-        useless = (*plain, "folds", "methods", "perturb", "inject_drift")
+        useless = (*other_options, "folds", "methods", "perturb", "inject_drift")
         mode = "with --leave-one-out"
     elif perturb:
-        useless, mode = (*plain, "damaged"), "with --perturb"
+        useless, mode = (*other_options, "damaged"), "with --perturb"
     for name in useless:
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise InputError(f"--{name.replace('_', '-')} has no effect {mode}: leave it out.")

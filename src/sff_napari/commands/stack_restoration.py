@@ -1,4 +1,4 @@
-"""Restoring slices of a stack one after another, with a record of each."""
+"""Restore slices of a stack one after another, with a record of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judging a restored slice when nobody knows the truth.
+"""Judge a restored slice when nobody knows the truth.
 
 A slice resembles its neighbours.  Where the fold displaced the tissue the
 resemblance is lost, and a good restoration brings it back to about what clean

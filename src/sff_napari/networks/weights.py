@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with what they are, made from what, and how good.
+"""Store weights as safetensors with what they are, made from what, and how good.
 
 A file holds the tensors of one network (floating point, half precision where
 that is safe) and, in its header, text fields: format, kind, width,

@@ -1,4 +1,4 @@
-"""Which method serves each stage, checked once."""
+"""Check once which method serves each stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Restoring one slice: cover the dark line, interpolate, unfold, fuse."""
+"""Restore one slice: cover the dark line, interpolate, unfold, fuse."""
 
 from __future__ import annotations
 

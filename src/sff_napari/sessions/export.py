@@ -1,4 +1,4 @@
-"""Writing the corrected stack and everything that belongs to it; the original is only read."""
+"""Write the corrected stack and everything that belongs to it; the original is only read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stacks in HDF5 files, through h5py: CREMI, ilastik, Imaris-like and others."""
+"""Read stacks in HDF5 files, through h5py: CREMI, ilastik, Imaris-like and others."""
 
 from __future__ import annotations
 

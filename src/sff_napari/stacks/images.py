@@ -1,4 +1,4 @@
-"""Stacks made of one image file a slice."""
+"""Read stacks made of one image file a slice."""
 
 from __future__ import annotations
 
@@ -165,8 +165,8 @@ def _check_grey(path: Path) -> None:
     if path.suffix.lower() in tiff.SUFFIXES:
         return
     with _opened(path) as image:
-        plain = image.mode not in ("P", "RGB", "RGBA", "LA", "RGBX")
-    if not plain:
+        is_grey = image.mode not in ("P", "RGB", "RGBA", "LA", "RGBX")
+    if not is_grey:
         try:
             read_image(path)
         except OSError as error:

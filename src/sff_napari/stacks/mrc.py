@@ -1,4 +1,4 @@
-"""Stacks in MRC files, through mrcfile: tomograms, tilt series, and what IMOD writes."""
+"""Read stacks in MRC files, through mrcfile: tomograms, tilt series, and what IMOD writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metadata of OME-Zarr images: axes, units, and the levels of the pyramid."""
+"""Parse the metadata of OME-Zarr images: axes, units, and the levels of the pyramid."""
 
 from __future__ import annotations
 

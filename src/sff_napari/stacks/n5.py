@@ -1,4 +1,4 @@
-"""Stacks in N5 containers, through tensorstore: the n5 reader of zarr ended with zarr 3."""
+"""Read stacks in N5 containers, through tensorstore: zarr 3 reads them no more."""
 
 from __future__ import annotations
 

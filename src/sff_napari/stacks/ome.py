@@ -1,4 +1,4 @@
-"""Writing OME-Zarr 0.5 slice by slice, with its coarser levels."""
+"""Write OME-Zarr 0.5 slice by slice, with its coarser levels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stack of slices of which only the slices asked for are read."""
+"""Read those slices of a stack that are asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays read through tensorstore: formats that zarr does not read, here or at an address."""
+"""Read arrays through tensorstore: formats that zarr does not read, here or at an address."""
 
 from __future__ import annotations
 

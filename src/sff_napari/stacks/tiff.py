@@ -1,4 +1,4 @@
-"""Stacks in TIFF files: memory-mapped where they are not compressed, else page by page."""
+"""Read stacks in TIFF files: memory-mapped where they are not compressed, else page by page."""
 
 from __future__ import annotations
 

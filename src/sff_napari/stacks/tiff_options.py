@@ -1,4 +1,4 @@
-"""How a TIFF is written: as the one that it is made from, where that can be kept."""
+"""Write a TIFF as the one that it is made from, where that can be kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Voxel sizes: from the units that files use to nanometres."""
+"""Convert voxel sizes from the units that files use to nanometres."""
 
 from __future__ import annotations
 

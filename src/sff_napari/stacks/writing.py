@@ -1,4 +1,4 @@
-"""Writing stacks: copies, simulated ones, and restored ones with their record."""
+"""Write stacks: copies, simulated ones, and restored ones with their record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stacks in zarr arrays and OME-Zarr groups, formats 2 and 3, here or at an address."""
+"""Read stacks in zarr arrays and OME-Zarr groups, formats 2 and 3, here or at an address."""
 
 from __future__ import annotations
 

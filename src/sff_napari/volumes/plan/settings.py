@@ -1,4 +1,4 @@
-"""How the slices of a volume are restored."""
+"""Describe how the slices of a volume are restored."""
 
 from __future__ import annotations
 

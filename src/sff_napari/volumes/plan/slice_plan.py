@@ -1,4 +1,4 @@
-"""What is done to each slice: its folds, its neighbours, its blocks, and a key for the result."""
+"""Plan what is done to each slice: its folds, neighbours, blocks, and a key for the result."""
 
 from __future__ import annotations
 

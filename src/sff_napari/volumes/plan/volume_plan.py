@@ -1,4 +1,4 @@
-"""What a run will do: settings, slices, their neighbours and blocks, and keys for all results."""
+"""Plan a run: settings, slices, their neighbours and blocks, and keys for all results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task that restores one block of one slice and stores what it changes."""
+"""Restore one block of one slice and store what it changes."""
 
 from __future__ import annotations
 
@@ -177,8 +177,8 @@ def unaligned(image: NDArray[Any], damaged: NDArray[Any], z: int, of: int) -> li
         found = estimate_similarity(*pair, side=_LOOKED_AT)
     except InputError:
         return []
-    told = misalignment(found, f"Slice {z}", f"slice {of}")
-    return [f"{told}; align the stack first."] if told else []
+    sentence = misalignment(found, f"Slice {z}", f"slice {of}")
+    return [f"{sentence}; align the stack first."] if sentence else []
 
 
 def _clean_pairs(
