@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,23 @@ from sff_napari.stacks import open_stack, stack_identity, write_folds, write_sta
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = frozenset(
-    ["sff-napari", "sff-napari-train", "python", "pip", "napari", "make", "tox", "torchrun", "cp",
-     "du", "cmp", "head", "git", "pre-commit", "xvfb-run"]
+    [
+        "sff-napari",
+        "sff-napari-train",
+        "python",
+        "pip",
+        "napari",
+        "make",
+        "tox",
+        "torchrun",
+        "cp",
+        "du",
+        "cmp",
+        "head",
+        "git",
+        "pre-commit",
+        "xvfb-run",
+    ]
 )
 """First words of the lines that are commands, in fences where no ``$`` marks them."""
 SIDE = 320
@@ -106,6 +122,12 @@ def python_of(snippet_page: Path) -> list[Fence]:
 def shell_of(command_page: Path) -> list[tuple[int, str]]:
     """Return the shell commands of a page."""
     return shell_commands(command_page)
+
+
+@pytest.fixture
+def commands_of() -> Callable[[Path], list[tuple[int, str]]]:
+    """Return what gives the shell commands of a page."""
+    return shell_commands
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,12 @@ def test_addresses_of_the_project_are_its_own() -> None:
 
     settings: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     home = settings["project"]["urls"]["Repository"]
-    for name in ("README.md", "CONTRIBUTING.md", "CITATION.cff", ".github/ISSUE_TEMPLATE/config.yml"):
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CITATION.cff",
+        ".github/ISSUE_TEMPLATE/config.yml",
+    ):
         text = (ROOT / name).read_text(encoding="utf-8")
         for address in re.findall(r"https://(?:raw\.githubusercontent|github)\.com/[\w./-]+", text):
             own = address.replace("raw.githubusercontent", "github").startswith(home)

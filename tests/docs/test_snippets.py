@@ -33,27 +33,23 @@ def names(tissue: Any) -> dict[str, Any]:
 
 
 def test_snippets_run_in_order(
-    snippet_page: Path, python_of: list[Any], names: dict[str, Any], folder: Path
+    snippet_page: Path, python_of: list[Any], names: dict[str, Any], folder: Path, tissue: Any
 ) -> None:
     if "corrected.zarr" in snippet_page.read_text(encoding="utf-8"):
         with pytest.raises(SystemExit) as ended:
-            main(["restore", "my_slices", "--folds", "folds_of_slices.json", "-o", "corrected.zarr"])
+            main(
+                ["restore", "my_slices", "--folds", "folds_of_slices.json", "-o", "corrected.zarr"]
+            )
         assert not ended.value.code
 
     for fence in python_of:
         code = compile("\n" * fence.line + fence.text, str(snippet_page), "exec")
         exec(code, names)
 
-
-def test_the_first_snippet_restores_the_slice(names: dict[str, Any], tissue: Any) -> None:
-    readme = Path(__file__).parents[2] / "README.md"
-    text = readme.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-
-    exec(text, names)
-
-    clean = tissue.clean[DAMAGED].astype(float)
-    error = np.abs(names["result"].restored - clean).mean()
-    assert error < 0.8 * np.abs(tissue.damaged[DAMAGED] - clean).mean()
+    if snippet_page.name == "README.md":  # and they do what the page says
+        clean = tissue.clean[DAMAGED].astype(float)
+        error = np.abs(names["result"].restored - clean).mean()
+        assert error < 0.8 * np.abs(tissue.damaged[DAMAGED] - clean).mean()
 
 
 def test_the_folds_file_of_the_page_is_read(tmp_path: Path) -> None:
