@@ -10,7 +10,7 @@ from importlib.metadata import version as version_of
 
 project = "sff-napari"
 author = "The sff-napari developers"
-copyright = author  # noqa: A001
+copyright = author
 version = release = version_of("sff-napari")
 
 extensions = [
@@ -59,14 +59,11 @@ html_theme = "pydata_sphinx_theme"
 html_title = "sff-napari"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_favicon = "_static/icon.svg"
+html_logo = html_favicon = "../src/sff_napari/icon.svg"
 html_show_sourcelink = False
 html_theme_options = {
-    "logo": {
-        "text": "sff-napari",
-        "image_light": "_static/icon.svg",
-        "image_dark": "_static/icon.svg",
-    },
+    "logo": {"text": "sff-napari", "alt_text": "sff-napari"},
+    "github_url": "https://github.com/sff-napari/sff-napari",
     "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "navigation_with_keys": False,

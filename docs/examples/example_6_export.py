@@ -30,7 +30,7 @@ with open_stack(raw) as stack:
     write_folds(folder / "folds.json", folds, stack_identity(stack))
 
 # %%
-# The same as ``sff-napari export raw.zarr --folds folds.json --to feabas -o for_feabas --margin 4``.
+# As ``sff-napari export raw.zarr --folds folds.json --to feabas --margin 4`` does it.
 source = open_source(raw, folder / "folds.json")
 masks = FoldMasks(source.folds, source.shape, margin=4)
 write_feabas(folder / "for_feabas", source, masks)
