@@ -13,6 +13,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from sff_napari.commands import main
 from sff_napari.simulation import Simulation, neuropil, random_realistic, simulate_realistic
 from sff_napari.stacks import open_stack, stack_identity, write_folds, write_stack
 
@@ -192,3 +193,20 @@ def folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     shutil.copytree(files, place)
     monkeypatch.chdir(place)
     return place
+
+
+@pytest.fixture(scope="session")
+def restored(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the restored volume that pages name ``corrected.zarr``."""
+    out = tmp_path_factory.mktemp("restored") / "corrected.zarr"
+    folds = files / "folds_of_slices.json"
+    with pytest.raises(SystemExit) as ended:
+        main(["restore", str(files / "my_slices"), "--folds", str(folds), "-o", str(out)])
+    assert not ended.value.code
+    return out
+
+
+@pytest.fixture
+def corrected(folder: Path, restored: Path) -> Path:
+    """Return a copy of it in the working directory."""
+    return shutil.copytree(restored, folder / "corrected.zarr")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sff_napari.commands import main
 from sff_napari.folds import Fold
 from sff_napari.stacks import Stack, read_folds
 
@@ -33,14 +32,15 @@ def names(tissue: Any) -> dict[str, Any]:
 
 
 def test_snippets_run_in_order(
-    snippet_page: Path, python_of: list[Any], names: dict[str, Any], folder: Path, tissue: Any
+    snippet_page: Path,
+    python_of: list[Any],
+    names: dict[str, Any],
+    folder: Path,
+    tissue: Any,
+    request: pytest.FixtureRequest,
 ) -> None:
     if "corrected.zarr" in snippet_page.read_text(encoding="utf-8"):
-        with pytest.raises(SystemExit) as ended:
-            main(
-                ["restore", "my_slices", "--folds", "folds_of_slices.json", "-o", "corrected.zarr"]
-            )
-        assert not ended.value.code
+        request.getfixturevalue("corrected")
 
     for fence in python_of:
         code = compile("\n" * fence.line + fence.text, str(snippet_page), "exec")
