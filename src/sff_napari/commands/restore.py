@@ -21,7 +21,9 @@ from sff_napari.commands.base import (
 )
 
 if TYPE_CHECKING:
+    from sff_napari.progress import ProgressCallback
     from sff_napari.stacks import FoldsFile, Stack
+    from sff_napari.volumes.plan.request import VolumeRequest
     from sff_napari.volumes.restore_volume import Summary
 
 # Written out here so that --help need not load torch; a test compares them with the core's.
@@ -132,7 +134,7 @@ def command(
     Ctrl-C.
     """
     from sff_napari.devices import choose_device
-    from sff_napari.errors import Cancelled, InputError
+    from sff_napari.errors import InputError
     from sff_napari.stacks import check_output, read_folds
     from sff_napari.stacks.folds_file import other_pixels
 
@@ -160,36 +162,21 @@ def command(
         else:
             from sff_napari.volumes.plan.request import VolumeRequest
             from sff_napari.volumes.plan.settings import VolumeSettings
-            from sff_napari.volumes.restore_volume import restore_volume
-            from sff_napari.volumes.run.executors import Cluster, Threads
-            from sff_napari.volumes.run.task import Pool
 
-            pool: Pool = (
-                Threads() if workers is None and scheduler is None else Cluster(workers, scheduler)
+            request = VolumeRequest(
+                stack,
+                opened,
+                file.folds,
+                out,
+                slices=wanted,
+                settings=VolumeSettings(
+                    **choices, cover=cover, tile=tile, weights=weights, device=device
+                ),
+                fill_missing=fill_missing,
+                overlay=overlay,
+                overwrite=overwrite,
             )
-            try:
-                request = VolumeRequest(
-                    stack,
-                    opened,
-                    file.folds,
-                    out,
-                    slices=wanted,
-                    settings=VolumeSettings(
-                        **choices, cover=cover, tile=tile, weights=weights, device=device
-                    ),
-                    fill_missing=fill_missing,
-                    overlay=overlay,
-                    overwrite=overwrite,
-                )
-                summary = restore_volume(request, pool, progress)
-            except KeyboardInterrupt:
-                raise Cancelled(
-                    f"Interrupted; run the same command again to go on, or remove {out}.part."
-                ) from None
-            finally:
-                pool.close()
-    if volume:
-        run_report = _run_report(summary)
+            run_report = _run_report(_restore_volume(request, workers, scheduler, progress))
     for sentence in run_report["notes"]:
         click.echo(sentence, err=True)
     if as_json:
@@ -261,6 +248,27 @@ def _earlier(stack: Stack) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError, RecursionError):
         return {}
     return {"earlier": [*passes, record]} if isinstance(passes, list) else {}
+
+
+def _restore_volume(
+    request: VolumeRequest, workers: int | None, scheduler: str | None, progress: ProgressCallback
+) -> Summary:
+    """Restore a volume in threads of this process, in worker processes, or on a cluster."""
+    from sff_napari.errors import Cancelled
+    from sff_napari.volumes.restore_volume import restore_volume
+    from sff_napari.volumes.run.executors import Cluster, Threads
+    from sff_napari.volumes.run.task import Pool
+
+    pool: Pool = Threads() if workers is None and scheduler is None else Cluster(workers, scheduler)
+    try:
+        return restore_volume(request, pool, progress)
+    except KeyboardInterrupt:
+        raise Cancelled(
+            "Interrupted; run the same command again to go on, or remove "
+            f"{request.target.with_name(request.target.name + '.part')}."
+        ) from None
+    finally:
+        pool.close()
 
 
 def _run_report(summary: Summary) -> dict[str, Any]:
