@@ -221,12 +221,15 @@ class Keeper(QObject):
 
     def save_soon(self) -> None:
         """Save now what waits to be saved."""
-        if self._timer.isActive() or self._pending:
-            self.save_now()
+        with suppress(RuntimeError):  # where Qt ended first, there is no timer left
+            if not (self._timer.isActive() or self._pending):
+                return
+        self.save_now()
 
     def save_now(self) -> None:
         """Hand the present state to the writing thread."""
-        self._timer.stop()
+        with suppress(RuntimeError):
+            self._timer.stop()
         sidecar = self.sidecar
         if sidecar is None or self._closed or self.offered is not None:
             return

@@ -16,6 +16,8 @@ FOLDED = (1, 4, 7)
 """napari opens a stack in its middle: there is a fold."""
 MARGIN = 32
 """Pixels on each side that are made but not kept."""
+NOISE = 6.0
+"""Standard deviation of the noise over everything, grey values."""
 TRUTH = "sff_napari_truth"
 """Key in an image layer's metadata: clean slices (Y, X) by index, where they are known."""
 
@@ -93,4 +95,15 @@ def _make(
         count = 2 if number == len(folded) - 1 and len(folded) > 2 else 1
         whole[z] = simulate_realistic(whole[z], rng, count=count, ranges=ranges).damaged
     stack = whole[:, kept[0], kept[1]].copy()
-    return stack, truth
+    # A camera's noise lies over all that it sees, folds and what was simulated of them alike.
+    noise = np.random.default_rng(seed).normal(0, NOISE, stack.shape)
+    for z in folded:
+        truth[(z,)] = _noisy(truth[(z,)], noise[z])
+    return _noisy(stack, noise), truth
+
+
+def _noisy(image: NDArray[np.uint8], noise: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return an image with noise added."""
+    import numpy as np
+
+    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)

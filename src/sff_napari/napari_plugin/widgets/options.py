@@ -52,6 +52,7 @@ class Options(QCollapsible):
         self.controller = controller
         body = QWidget(self)
         form = QFormLayout(body)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         self.device = QComboBox(body)
         self.device.addItem("auto")
@@ -62,7 +63,7 @@ class Options(QCollapsible):
             box = QComboBox(body)
             box.addItem(f"{name_of(DEFAULTS[stage])} (default)", "")
             box.setToolTip(tip)
-            box.setMinimumContentsLength(10)
+            box.setMinimumContentsLength(6)
             box.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from napari import Viewer
 
 
-_NARROW, _USUAL = 220, 265
+_NARROW, _USUAL = 260, 272
 """Widths of the panel, px."""
 
 

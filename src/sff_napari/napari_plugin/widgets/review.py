@@ -82,7 +82,7 @@ class JudgeSection(Section):
     def __init__(self, controller: Controller, flicker: Flicker) -> None:
         super().__init__("4  Judge", controller)
         layout = QVBoxLayout(self)
-        self.flicker = QPushButton("Hold to see the damaged slice", self)
+        self.flicker = QPushButton("Hold: damaged slice", self)
         self.flicker.setObjectName("sff_flicker")
         self.flicker.setToolTip(
             f"While held, the slice as it was is shown. Key: hold {FLICKER_KEY}"

@@ -170,8 +170,10 @@ class LinesSection(Section):
         row.addWidget(label)
         row.addWidget(self.width, 1)
         layout.addLayout(row)
-        self.keep_tool = QCheckBox("Draw several lines, one after the other", self)
-        self.keep_tool.setToolTip("Otherwise a drawing tool is put away after each line.")
+        self.keep_tool = QCheckBox("Draw several lines", self)
+        self.keep_tool.setToolTip(
+            "Draw one line after the other; else the tool is put away after each."
+        )
         self.keep_tool.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.keep_tool.toggled.connect(self._on_keep_tool)
         layout.addWidget(self.keep_tool)
@@ -180,7 +182,7 @@ class LinesSection(Section):
             "The lines of this slice: how much each looks like a fold, from 0 to 1."
         )
         layout.addWidget(self.about)
-        self.file_lines = QPushButton("Take lines from the opened file", self)
+        self.file_lines = QPushButton("Take the opened lines", self)
         self.file_lines.setToolTip("Copy the lines of a fold lines file that was opened in napari.")
         self.file_lines.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.file_lines.hide()
@@ -261,7 +263,7 @@ class RestoreSection(Section):
         super().__init__("3  Restore", controller)
         layout = QVBoxLayout(self)
         layout.addLayout(self.grid([["restore"], ["restore_all", "cancel"]]))
-        self.live = QCheckBox("Live preview while a line is dragged", self)
+        self.live = QCheckBox("Live preview", self)
         self.live.setToolTip(
             f"Restore a quick preview at lower resolution while you drag a line. Key: {LIVE_KEY}"
         )
