@@ -24,6 +24,10 @@ def test_in_a_small_window_the_picture_is_wider_than_the_panel(panel, qtbot):
     assert panel.width() <= 320
     scroll = panel.findChild(QScrollArea)
     assert scroll.widget().minimumSizeHint().width() <= scroll.viewport().width(), "cut off"
+    for button in (b for section in panel.sections for b in section.buttons.values()):
+        if button.isVisibleTo(panel):
+            text = button.fontMetrics().horizontalAdvance(button.text())
+            assert text + 6 <= button.width(), button.text()
     dock = panel.parentWidget()
     dock.setFloating(True)
     qtbot.wait(100)

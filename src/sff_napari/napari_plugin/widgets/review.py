@@ -196,10 +196,12 @@ class ReviewSection(Section):
             self.grid(
                 [
                     ["accept", "reject"],
-                    ["reopen", "discard"],
+                    ["reopen"],
+                    ["discard"],
                     ["accept_line", "reject_line"],
                     ["previous", "next"],
-                    ["open_lines", "open_result"],
+                    ["open_lines"],
+                    ["open_result"],
                 ]
             )
         )

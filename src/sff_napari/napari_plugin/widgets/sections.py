@@ -107,7 +107,7 @@ class FindSection(Section):
     def __init__(self, controller: Controller) -> None:
         super().__init__("1  Find", controller)
         layout = QVBoxLayout(self)
-        layout.addLayout(self.grid([["detect", "detect_all"]]))
+        layout.addLayout(self.grid([["detect"], ["detect_all"]]))
         self.searched = wrapped()
         self.searched.setToolTip("How many slices were searched for folds so far.")
         layout.addWidget(self.searched)
@@ -149,9 +149,11 @@ class LinesSection(Section):
         layout.addLayout(
             self.grid(
                 [
-                    ["line", "path", "select"],
-                    ["edit", "bend", "delete"],
-                    ["undo", "redo", "copy"],
+                    ["line", "path"],
+                    ["edit", "bend"],
+                    ["select", "delete"],
+                    ["undo", "redo"],
+                    ["copy"],
                     ["snap"],
                 ]
             )
@@ -262,7 +264,7 @@ class RestoreSection(Section):
     def __init__(self, controller: Controller) -> None:
         super().__init__("3  Restore", controller)
         layout = QVBoxLayout(self)
-        layout.addLayout(self.grid([["restore"], ["restore_all", "cancel"]]))
+        layout.addLayout(self.grid([["restore"], ["restore_all"], ["cancel"]]))
         self.live = QCheckBox("Live preview", self)
         self.live.setToolTip(
             f"Restore a quick preview at lower resolution while you drag a line. Key: {LIVE_KEY}"
