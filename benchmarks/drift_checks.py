@@ -38,21 +38,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the stacks")
     parser.add_argument("--folds", type=int, default=30)
     parser.add_argument("--kinds", default="straight,realistic")
+    parser.add_argument("--stacks", default=",".join(STACKS))
     parser.add_argument("--only", choices=("injected", "opposite"))
     options = parser.parse_args()
-    kinds = options.kinds.split(",")
+    kinds, names = options.kinds.split(","), options.stacks.split(",")
     if options.only != "opposite":
-        injected(options.data, options.folds, kinds)
+        injected(options.data, names, options.folds, kinds)
     if options.only != "injected":
-        opposite(options.data, options.folds, kinds)
+        opposite(options.data, names, options.folds, kinds)
 
 
-def injected(data: Path, folds: int, kinds: list[str]) -> None:
+def injected(data: Path, names: list[str], folds: int, kinds: list[str]) -> None:
     """Print the error with and without knowing the strength of the drift."""
     print(
         f"{'stack':<12}{'folds':>14}{'injected px':>13}{'EPE px':>9}{'told':>8}   ratio", flush=True
     )
-    for name, (file, slices) in STACKS.items():
+    for name in names:
+        file, slices = STACKS[name]
         stack = open_stack(data / file)
         for kind in kinds:
             for rms in DRIFTS:
@@ -67,10 +69,11 @@ def injected(data: Path, folds: int, kinds: list[str]) -> None:
                 )
 
 
-def opposite(data: Path, folds: int, kinds: list[str]) -> None:
+def opposite(data: Path, names: list[str], folds: int, kinds: list[str]) -> None:
     """Print how much the error changes if the neighbours are shifted by opposite amounts."""
     print(f"\n{'stack':<12}{'folds':>14}{'shift px':>13}{'EPE px':>9}{'change':>9}", flush=True)
-    for name, (file, slices) in STACKS.items():
+    for name in names:
+        file, slices = STACKS[name]
         stack = open_stack(data / file)
         for kind in kinds:
             usual: NDArray[np.float64] | None = None
