@@ -1,4 +1,4 @@
-"""Errors a user can act on.
+"""Raise errors that a user can act on.
 
 Every error raised on purpose derives from `SffError` and carries one sentence
 that says what is wrong and what to do.  The command line prints it and exits

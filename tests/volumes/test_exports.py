@@ -29,7 +29,8 @@ from sff_napari.volumes.exports import (
     write_sofima,
 )
 from sff_napari.volumes.exports.source import Source, open_source
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.request import VolumeRequest
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.restore_volume import restore_volume
 
 SHAPE = (4, 230, 260)
@@ -49,13 +50,8 @@ def restored(tmp_path_factory: pytest.TempPathFactory) -> Path:
             volume[z] = simulate_fold(volume[z], fold, hidden_half_width=14, decay=0.05).damaged
     place = write_stack(folder / "in.zarr", volume, voxel_size=(40, 4, 4))
     with open_stack(place) as stack:
-        restore_volume(
-            place,
-            stack,
-            FOLDS,
-            folder / "out.zarr",
-            settings=Settings(interpolation="mean", unfolding="none", fusion="stitch"),
-        )
+        settings = VolumeSettings(interpolation="mean", unfolding="none", fusion="stitch")
+        restore_volume(VolumeRequest(place, stack, FOLDS, folder / "out.zarr", settings=settings))
     # What a fold of the volume does: quicker made than fitted.
     array: Any = zarr.open_group(folder / "out.zarr", mode="r+")["displacement"]
     for z, folds in FOLDS.items():

@@ -1,4 +1,4 @@
-"""How strongly the slices of a stack drift, measured on its clean slices.
+"""Measure how strongly the slices of a stack drift, on its clean slices.
 
 The strength of drift is a trait of the stack: some stacks are aligned to a pixel, in
 others each slice lies several pixels off the middle of its neighbours (METHOD,

@@ -184,6 +184,7 @@ def _installation() -> dict[str, Any]:
             facts[f"{kind} weights"] = None
         else:
             facts[f"{kind} weights"] = f"width {about.width:g}, sha256 {about.sha256[:12]}"
+    facts["terms of the weights"] = weights.TERMS
     return facts
 
 

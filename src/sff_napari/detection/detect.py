@@ -1,4 +1,4 @@
-"""Finding the folds of a slice."""
+"""Find the folds of a slice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparing methods on folds simulated on clean slices."""
+"""Compare methods on folds simulated on clean slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A known drift of a slice, put into it before it is folded."""
+"""Put a known drift into a slice before it is folded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of the comparison: every way to deal with a folded slice."""
+"""Run the rows of the comparison: every way to deal with a folded slice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What mistakes in what a method is given cost it, fold by fold."""
+"""Measure what mistakes in what a method is given cost it, fold by fold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparisons as tables of text."""
+"""Show comparisons as tables of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fold line: the one thing a user draws and a detector finds."""
+"""Describe the fold line: the one thing a user draws and a detector finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic neuropil: a stack of slices that looks enough like nerve tissue to try things on.
+"""Make synthetic neuropil: slices that look enough like nerve tissue to try things on.
 
 Cells are a warped, anisotropic Voronoi partition of space, so that they
 continue from slice to slice; membranes are their borders.  Mitochondria and

@@ -1,4 +1,4 @@
-"""Folding a clean slice, with the exact way back (paper, Algorithm 1, made exact)."""
+"""Fold a clean slice, with the exact way back (paper, Algorithm 1, made exact)."""
 
 from __future__ import annotations
 
@@ -161,22 +161,23 @@ def simulate(
     for plan in plans:
         curve = Curve.of(plan.fold, device)
         law = plan.law.to(device, torch.float32)
-        here = curve.on_grid((height, width))
-        push = fold_displacement(law, here)
+        fold_coordinates = curve.on_grid((height, width))
+        push = fold_displacement(law, fold_coordinates)
         degraded = warp(degraded[None, None], push[None], "bicubic", "reflection")[0, 0].clamp(0, 1)
-        half_width = law.half_width(here.along)
+        half_width = law.half_width(fold_coordinates.along)
         if paint is None:
             degraded = paint_black(
-                degraded, law.is_dark(here.along, here.distance) & (half_width > 0)
+                degraded,
+                law.is_dark(fold_coordinates.along, fold_coordinates.distance) & (half_width > 0),
             )
         else:
-            degraded = paint(degraded, here.distance.abs(), half_width)
+            degraded = paint(degraded, fold_coordinates.distance.abs(), half_width)
         # Way back: first undo the folds made earlier, then this one.
         if lines:
             at = _displaced_grid(flow)
-            place = curve.project(at, here.along)
+            place = curve.project(at, fold_coordinates.along)
         else:
-            place = here
+            place = fold_coordinates
         back = unfold_displacement(law, place)
         corrupted |= law.is_hidden(place.along, place.distance)
         flow = flow + back

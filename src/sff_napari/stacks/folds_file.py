@@ -1,4 +1,4 @@
-"""The folds file: which folds lie on which slices, as JSON or JSON Lines (docs/folds-file.md)."""
+"""Read and write which folds lie on which slices, as JSON or JSON Lines (docs/folds-file.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing stacks: copies, simulated ones, and restored ones with their record."""
+"""Write stacks: copies, simulated ones, and restored ones with their record."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from sff_napari.io_atomic import (
 )
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.stacks import tiff
+from sff_napari.stacks.description import VoxelSize
 from sff_napari.stacks.grey import inverted
 from sff_napari.stacks.ome import OmeWriter, put
-from sff_napari.stacks.stack import VoxelSize
 from sff_napari.stacks.tiff_options import tiff_options
 
 MASK_NOTES = {

@@ -1,4 +1,4 @@
-"""Making a volume, stage by stage: blocks, chunks, what is copied, coarser levels, records."""
+"""Make a volume, stage by stage: blocks, chunks, what is copied, coarser levels, records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sff_napari.progress import Reporter
 from sff_napari.volumes.plan.keys import digest
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.plan.slice_plan import SlicePlan
 from sff_napari.volumes.restore.block import load_record
 from sff_napari.volumes.restore.law_stitching import join
@@ -71,7 +71,7 @@ class Pipeline:
         root: Path,
         origin: PixelSource,
         pool: Pool,
-        settings: Settings,
+        settings: VolumeSettings,
         reporter: Reporter,
         *,
         fresh: bool,
@@ -155,7 +155,7 @@ class Pipeline:
         total = max(count if count is not None else len(list(tasks)), 1)
         finished = 0
 
-        def told(task: T, value: dict[str, Any]) -> None:
+        def on_done(task: T, value: dict[str, Any]) -> None:
             nonlocal finished
             finished += 1
             meter.add(value.get("pixels", 0) or value.get("bytes", 0))
@@ -167,7 +167,7 @@ class Pipeline:
             part(min(finished / total, 1.0), f"{name}: {finished} of {total}, {speed}")
 
         part(0.0, name)
-        self._pool.run(str(self.volume.root), self.volume.origin.to_dict(), tasks, told)
+        self._pool.run(str(self.volume.root), self.volume.origin.to_dict(), tasks, on_done)
 
     def _restore(self, todo: Mapping[int, SlicePlan]) -> dict[int, list[str]]:
         """Restore all blocks; return the keys of the patches of each slice that worked."""
@@ -198,12 +198,12 @@ class Pipeline:
             blocks = [load_record(self.volume, key) for key in keys]
             if all(one.get("empty") for one in blocks):
                 self.outcome.failed[z] = _NOTHING
-            told = [
+            warnings = [
                 text
                 for one in blocks
                 for text in (*one.get("notes", ()), *(one.get("report") or {}).get("notes", ()))
             ]
-            self.outcome.notes += [f"Slice {z}: {text}" for text in dict.fromkeys(told)]
+            self.outcome.notes += [f"Slice {z}: {text}" for text in dict.fromkeys(warnings)]
         return {z: keys for z, keys in patches.items() if z not in self.outcome.failed}
 
     def _fit(

@@ -1,4 +1,4 @@
-"""Writing landmarks for BigWarp: where points of the restored slice lie in the damaged one."""
+"""Write landmarks for BigWarp: where points of the restored slice lie in the damaged one."""
 
 from __future__ import annotations
 

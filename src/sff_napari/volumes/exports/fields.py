@@ -1,4 +1,4 @@
-"""Writing displacements for other tools: zarr or precomputed, x first."""
+"""Write displacements for other tools: zarr or precomputed, x first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing material masks for FEABAS: one PNG a slice."""
+"""Write material masks for FEABAS: one PNG a slice."""
 
 from __future__ import annotations
 

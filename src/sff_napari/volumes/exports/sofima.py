@@ -1,4 +1,4 @@
-"""Writing what SOFIMA takes: a mask of pixels to leave out, and a coordinate map."""
+"""Write what SOFIMA takes: a mask of pixels to leave out, and a coordinate map."""
 
 from __future__ import annotations
 

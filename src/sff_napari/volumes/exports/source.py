@@ -1,4 +1,4 @@
-"""What is exported: the folds of a volume, and what a restoration moved."""
+"""Gather what is exported: the folds of a volume, and what a restoration moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding the folds of a whole volume: slice by slice, in any number of workers, resumable."""
+"""Find the folds of a whole volume: slice by slice, in any number of workers, resumable."""
 
 from __future__ import annotations
 

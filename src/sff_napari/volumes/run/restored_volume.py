@@ -1,4 +1,4 @@
-"""A volume that is being made: its plan on disk, what it was, and what it is now."""
+"""Open a volume that is being made: its plan on disk, what it was, and what it is now."""
 
 from __future__ import annotations
 
@@ -150,11 +150,11 @@ class RestoredVolume:
             self.source = store_below(root, self.plan, origin.place)
             self._planes = self.source.finest if isinstance(self.source, StackStore) else None
         self._lock = threading.Lock()
-        here = FilesStore(root)
+        own_files = FilesStore(root)
         originals = FilesStore(root / ORIGINALS)
-        below = [here] if self.source is None else [self.source]
+        below = [own_files] if self.source is None else [self.source]
         self._before = LayeredStore([originals, *below], marked=True)
-        self._now = LayeredStore([here] if self.source is None else [here, self.source])
+        self._now = LayeredStore([own_files] if self.source is None else [own_files, self.source])
 
     def _cells(self, path: str) -> ChunkGrid:
         return ChunkGrid(path, read_documents(self.folder.get, path))

@@ -1,4 +1,4 @@
-"""Checking a restored volume against its record."""
+"""Check a restored volume against its record."""
 
 from __future__ import annotations
 

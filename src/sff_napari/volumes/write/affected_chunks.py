@@ -1,4 +1,4 @@
-"""Which chunks a run has to write: those that patches touch, or that an earlier run changed."""
+"""List the chunks to write: those that patches touch, or that an earlier run changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stored blocks of a zarr array: chunks or, where there are shards, shards."""
+"""Divide a zarr array as it is stored: into chunks or, where there are shards, shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tasks that write chunks: each is written by exactly one task, from all that touches it."""
+"""Write chunks: each by exactly one task, from all patches that touch it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coarser levels: made anew only above what changed, in the way the volume was made."""
+"""Write coarser levels: anew only above what changed, in the way the volume was made."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _rounded(blocks: NDArray[Any]) -> NDArray[Any]:
     return np.rint(_mean(blocks)) if blocks.dtype.kind in "ui" else _mean(blocks)
 
 
-_WAYS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+_DOWNSAMPLING_METHODS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "mean": _rounded,
     "mean, rounded down": _mean,
     "mean, halves up": lambda blocks: np.floor(_mean(blocks) + 0.5),
@@ -52,7 +52,7 @@ _WAYS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "maximum": lambda blocks: blocks.max(axis=-1),
     "minimum": lambda blocks: blocks.min(axis=-1),
 }
-WAYS = tuple(_WAYS)
+DOWNSAMPLING_METHODS = tuple(_DOWNSAMPLING_METHODS)
 """Names of the ways of down-sampling that are recognised."""
 
 
@@ -66,9 +66,9 @@ def reduce(values: NDArray[Any], factors: tuple[int, ...], way: str) -> NDArray[
     factors : tuple of int
         For each axis.
     way : str
-        One of `WAYS`.
+        One of `DOWNSAMPLING_METHODS`.
     """
-    return _WAYS[way](_blocks(values, factors)).astype(values.dtype)
+    return _DOWNSAMPLING_METHODS[way](_blocks(values, factors)).astype(values.dtype)
 
 
 def recognise(fine: zarr.Array, coarse: zarr.Array, level: Level) -> str | None:
@@ -81,7 +81,11 @@ def recognise(fine: zarr.Array, coarse: zarr.Array, level: Level) -> str | None:
     level : Level
         The coarse one.
     """
-    ways = list(WAYS if fine.dtype.kind in "ui" else [w for w in WAYS if "," not in w])
+    methods = list(
+        DOWNSAMPLING_METHODS
+        if fine.dtype.kind in "ui"
+        else [w for w in DOWNSAMPLING_METHODS if "," not in w]
+    )
     seen = False
     for share in (0.5, 0.25, 0.75):
         box = tuple(
@@ -91,13 +95,15 @@ def recognise(fine: zarr.Array, coarse: zarr.Array, level: Level) -> str | None:
             for axis, n in enumerate(coarse.shape)
         )
         below = np.asarray(fine[finer(box, level.factors, fine.shape)])
-        there = np.asarray(coarse[box])
+        stored = np.asarray(coarse[box])
         if below.min() == below.max():
             continue
-        found = {way: _alike(_cut(reduce(below, level.factors, way), there), there) for way in ways}
-        ways = [way for way in ways if found[way] >= _ALIKE]
+        found = {
+            way: _alike(_cut(reduce(below, level.factors, way), stored), stored) for way in methods
+        }
+        methods = [way for way in methods if found[way] >= _ALIKE]
         seen = True
-    return ways[0] if seen and ways else None
+    return methods[0] if seen and methods else None
 
 
 def _cut(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""How a volume is laid out: its levels, and which axes are slices, rows and columns."""
+"""Tell how a volume is laid out: its levels, and which axes are slices, rows and columns."""
 
 from __future__ import annotations
 
