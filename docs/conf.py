@@ -64,7 +64,7 @@ html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "sff-napari", "alt_text": "sff-napari"},
     "github_url": "https://github.com/sff-napari/sff-napari",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
