@@ -46,7 +46,7 @@ def sirt(
     sums: torch.Tensor,
     steps: int,
     watch: Callable[[int, torch.Tensor], bool] | None = None,
-    start: torch.Tensor | None = None,
+    visible: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the simultaneous iterative reconstruction of sums along rays, kept non-negative.
 
@@ -60,14 +60,17 @@ def sirt(
         Most steps.
     watch : callable, optional
         Called after each with its number and the volume; True stops.
-    start : Tensor, (Z, Y, X), optional
-        Where to start; zeros where not given.
+    visible : Tensor, (T, Y, 1), optional
+        1 for rays to use, 0 for others.
     """
     lengths = projector.ray_lengths()
     rows = torch.where(lengths > 0.5, 1 / lengths.clamp(min=0.5), 0.0)
-    columns = 1 / projector.voxel_weights().clamp(min=1e-2)
+    if visible is not None:
+        rows = rows * visible
+    seen = projector.back_project(torch.ones_like(lengths) if visible is None else visible)
+    columns = torch.where(seen > 1e-2, 1 / seen.clamp(min=1e-2), 0.0)
     shape = (projector.thickness, projector.width, sums.shape[2])
-    volume = torch.zeros(shape, device=sums.device) if start is None else start.clone()
+    volume = torch.zeros(shape, device=sums.device)
     for step in range(steps):
         misfit = rows * (sums - projector.project(volume))
         volume = (volume + columns * projector.back_project(misfit)).clamp_(min=0)

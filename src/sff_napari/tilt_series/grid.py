@@ -30,12 +30,20 @@ class GridProblem:
         Contrast and noise.
     numbers : Tensor, (T,), optional
         Numbers of the images in the whole series, where they are some of it.
+    visible : Tensor, (T, Y, 1), optional
+        1 for pixels to use, 0 for others.
     """
 
     projector: Projector
     images: torch.Tensor
     model: ImageModel
     numbers: torch.Tensor | None = None
+    visible: torch.Tensor | None = None
+
+    def gradient(self, volume: torch.Tensor) -> torch.Tensor:
+        """Return the gradient of the misfit by the volume."""
+        slope = self.model.gradient(self.projector.project(volume), self.images, self.numbers)
+        return self.projector.back_project(slope if self.visible is None else slope * self.visible)
 
     def natural_weight(self, volume: torch.Tensor) -> float:
         """Return the strength of the noise in the gradient of a voxel.
@@ -85,8 +93,7 @@ def fit_grid(
     denoise = TotalVariationStep(shape, smoothness / bound, images.device)
     ahead, momentum = volume, 1.0
     for step in range(steps):
-        slope = problem.model.gradient(projector.project(ahead), images, problem.numbers)
-        moved = denoise(ahead - projector.back_project(slope) / bound)
+        moved = denoise(ahead - problem.gradient(ahead) / bound)
         change = moved - volume
         if float(((ahead - moved) * change).sum()) > 0:
             momentum = 1.0
