@@ -48,7 +48,7 @@ def search(path: Path) -> None:
     import torch
 
     from sff_napari.stacks import open_stack
-    from sff_napari.volumes.searching import Search, search_slices
+    from sff_napari.volumes.find.search import Search, search_slices
 
     torch.set_num_threads(1)
     stack = open_stack(path)

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from sff_napari.simulation import random_realistic
-from sff_napari.volumes.pieces import DEFAULT_TILE, cut
+from sff_napari.volumes.plan.blocks import DEFAULT_TILE, cut
 
 
 def pieces_of_a_fold(shape: tuple[int, int], count: int, seed: int) -> tuple[float, float]:

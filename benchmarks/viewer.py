@@ -61,8 +61,8 @@ def settle(seconds: float) -> None:
 def fill(controller: Any, rng: np.random.Generator) -> None:
     """Put lines on every slice and results on every other one."""
     from sff_napari import Fold
-    from sff_napari.napari_plugin.deciding import geometry_of
-    from sff_napari.napari_plugin.store import SliceResult
+    from sff_napari.napari_plugin.controller.result_store import SliceResult
+    from sff_napari.napari_plugin.controller.review_actions import geometry_of
     from sff_napari.sessions import FoldRecord, SliceRecord
 
     records = []
@@ -94,7 +94,7 @@ def live(side: int, drags: int) -> tuple[list[float], list[float]]:
 
     from sff_napari import Fold, simulate_fold
     from sff_napari.napari_plugin import compat
-    from sff_napari.napari_plugin.restoration_widget import RestorationWidget
+    from sff_napari.napari_plugin.widgets.panel import RestorationWidget
     from sff_napari.sessions import FoldRecord
     from sff_napari.simulation import neuropil
 
@@ -169,7 +169,7 @@ def main() -> None:
         return
     import napari
 
-    from sff_napari.napari_plugin.restoration_widget import RestorationWidget
+    from sff_napari.napari_plugin.widgets.panel import RestorationWidget
 
     rng = np.random.default_rng(0)
     stack = rng.integers(0, 255, (SLICES, SIDE, SIDE)).astype(np.uint8)

@@ -25,9 +25,9 @@ from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack, read_folds, write_folds, write_stack
 from sff_napari.stacks.ome import halved
-from sff_napari.volumes.engine import restore_volume
-from sff_napari.volumes.running import Cluster, Pool, Threads
-from sff_napari.volumes.settings import Settings
+from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.restore_volume import restore_volume
+from sff_napari.volumes.run.executors import Cluster, Pool, Threads
 
 SIDE = 1024
 WIDTHS = (1000, 4000, 8000, 16000, 32000)
@@ -140,7 +140,7 @@ def memory(folder: Path) -> None:
         code = (
             "import resource, sys; from pathlib import Path; "
             "sys.path.insert(0, sys.argv[1]); import volumes; volumes.DEVICE = sys.argv[2]; "
-            "from sff_napari.volumes.running import Threads; "
+            "from sff_napari.volumes.run.executors import Threads; "
             "took = volumes.run(*map(Path, sys.argv[3:6]), Threads(1)); "
             "print(took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         )

@@ -206,7 +206,7 @@ def export(panel: Any, person: Person, folder: Path) -> None:
     from qtpy.QtCore import QTimer
     from qtpy.QtWidgets import QDialogButtonBox
 
-    from sff_napari.napari_plugin.export import ExportDialog
+    from sff_napari.napari_plugin.widgets.export_dialog import ExportDialog
 
     def in_dialog() -> None:
         (dialog,) = (w for w in person.app.topLevelWidgets() if isinstance(w, ExportDialog))
@@ -267,7 +267,7 @@ def main() -> None:
 
     import napari
 
-    from sff_napari.napari_plugin.sample import folded_stack
+    from sff_napari.napari_plugin.io.sample import folded_stack
 
     viewer = napari.Viewer()
     viewer.window._qt_window.setGeometry(*WINDOW)

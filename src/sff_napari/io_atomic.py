@@ -176,7 +176,7 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         partial.mkdir()
         yield partial
         _sync_tree(partial)
-        _swap(partial, target)
+        swap(partial, target)
         _sync_folder(target.parent)
     except OSError as error:
         raise explain(error, target) from error
@@ -229,8 +229,11 @@ def remove_folder(path: Path, seconds: float = 5.0) -> None:
             time.sleep(0.05)
 
 
-def _swap(new: Path, target: Path) -> None:
-    """Put `new` in the place of `target`, which goes only once `new` is there."""
+def swap(new: Path, target: Path) -> None:
+    """Put a file or folder in the place of another, which goes only once it is there.
+
+    If that fails, what was there is put back.
+    """
     if not target.exists():
         new.rename(target)
         return

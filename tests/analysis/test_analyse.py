@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -120,11 +121,18 @@ def test_what_is_printed_and_drawn(found):
     assert "half_width_variation" in text
     record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert ranges_from_dict(record["ranges"]) == found.ranges
-    picture = np.asarray(plot(found.folds))
-    assert picture.shape == (420, 1040, 3)
-    coloured = (picture.max(axis=2).astype(int) - picture.min(axis=2)) > 60
-    assert coloured[:, :520].sum() > 20  # a dot a side
-    assert coloured[:, 520:].sum() > 100  # fitted laws
+    figure = plot(found.folds)
+    slopes, amplitudes = figure.axes
+    dots = [line for line in slopes.lines if line.get_marker() == "o"]
+    for side, line in enumerate(dots):
+        shown = [(fold.line.slope, fold.sides[side].slope) for fold in found.folds]
+        assert np.allclose(line.get_xydata(), shown, equal_nan=True)
+    assert len(dots) == 2
+    assert len([line for line in amplitudes.lines if line.get_marker() == "None"]) >= 8
+    assert amplitudes.get_ylim()[1] > 20
+    picture = io.BytesIO()
+    figure.savefig(picture, format="svg")
+    assert b"slope of the line" in picture.getvalue() or len(picture.getvalue()) > 10_000
 
 
 def test_against_the_interpolated_slice(known):
@@ -148,7 +156,7 @@ def test_nothing_to_measure_is_said():
     assert found.usual == ("gap", "gap_variation", "decay", "knot_spacing")
     assert (found.ranges.gap, found.ranges.decay) == (usual.gap, usual.decay)
     assert "not measured" in report(found)
-    assert plot(found.folds).size == (1040, 420)
+    plot(found.folds).savefig(io.BytesIO(), format="png")
 
 
 def test_two_folds_on_a_slice_are_told_apart(known):

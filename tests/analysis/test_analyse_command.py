@@ -28,7 +28,13 @@ def test_analysis_to_simulation(command, stored, tmp_path):
     assert ended.code == 0, ended.err
     assert "2 folds against the neighbours" in ended.out
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"analysis.json", "analysis.txt", "analysis.png", "ranges.json"}
+    assert written == {
+        "analysis.json",
+        "analysis.txt",
+        "analysis.png",
+        "analysis.svg",
+        "ranges.json",
+    }
     assert len(json.loads((tmp_path / "analysis.json").read_text())["folds"]) == 2
     ranges = read_ranges(tmp_path / "ranges.json")
 

@@ -14,7 +14,7 @@ from PIL import Image
 from sff_napari.commands import restore as restore_command
 from sff_napari.restoration import DEFAULT_COVER, FUSIONS, INTERPOLATIONS, UNFOLDINGS
 from sff_napari.stacks import open_stack, read_folds
-from sff_napari.volumes.pieces import DEFAULT_TILE
+from sff_napari.volumes.plan.blocks import DEFAULT_TILE
 
 Command = Callable[..., Any]
 

@@ -17,8 +17,8 @@ from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack, read_folds, write_folds, write_stack
 from sff_napari.stacks.fingerprint import changed_slices, fingerprint
-from sff_napari.volumes.detecting import detect_volume
-from sff_napari.volumes.progress_file import progress_path
+from sff_napari.volumes.find.checkpoint import progress_path
+from sff_napari.volumes.find.detect_volume import detect_volume
 
 Command = Callable[..., Any]
 QUICK = ("--interpolation", "mean", "--unfolding", "none", "--fusion", "stitch", "--device", "cpu")

@@ -13,9 +13,9 @@ from qtpy.QtWidgets import QApplication
 from sff_napari import Fold, simulate_fold
 from sff_napari.evaluation.without_truth import NeighbourScores
 from sff_napari.napari_plugin import compat
-from sff_napari.napari_plugin.restoration_widget import RestorationWidget
-from sff_napari.napari_plugin.sample import TRUTH
-from sff_napari.napari_plugin.store import SliceResult, geometry_of
+from sff_napari.napari_plugin.controller.result_store import SliceResult, geometry_of
+from sff_napari.napari_plugin.io.sample import TRUTH
+from sff_napari.napari_plugin.widgets.panel import RestorationWidget
 from sff_napari.sessions import SliceRecord, folder_name
 from sff_napari.simulation import neuropil
 
@@ -80,7 +80,9 @@ def answers(monkeypatch):
             return self.answer
 
     questions = Questions()
-    monkeypatch.setattr("sff_napari.napari_plugin.controller.choose_answer", questions.put)
+    monkeypatch.setattr(
+        "sff_napari.napari_plugin.controller.controller.choose_answer", questions.put
+    )
     return questions
 
 

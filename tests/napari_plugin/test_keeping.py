@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from sff_napari.errors import InputError
-from sff_napari.napari_plugin.export import ExportDialog, export_job, start_export
+from sff_napari.napari_plugin.widgets.export_dialog import ExportDialog, export_job, start_export
 from sff_napari.sessions import Sidecar
 from sff_napari.sessions.export import export, export_volumes
 from sff_napari.stacks import open_stack, read_folds
@@ -32,7 +32,7 @@ def stack_file(tmp_path, folded_stack):
 @pytest.fixture
 def open_file(open_panel, make_napari_viewer, stack_file, until):
     """Open the file in a new viewer, with the panel."""
-    from sff_napari.napari_plugin.restoration_widget import RestorationWidget
+    from sff_napari.napari_plugin.widgets.panel import RestorationWidget
 
     made = []
 
@@ -159,7 +159,7 @@ def test_another_stack_is_not_offered_the_session(open_file, stack_file, draw, f
 def test_a_folder_that_cannot_be_written_is_worked_around(open_file, stack_file, draw, monkeypatch):
     real = os.access
     monkeypatch.setattr(
-        "sff_napari.napari_plugin.keeper.os.access",
+        "sff_napari.napari_plugin.controller.autosave.os.access",
         lambda path, mode: path != stack_file.parent and real(path, mode),
     )
     panel = open_file()
@@ -175,7 +175,7 @@ CHILD = """
     sys.path.insert(0, sys.argv[2])
     from conftest import give_result
     LINE = [(0.0, 96.0), (223.0, 130.0)]
-    from sff_napari.napari_plugin.restoration_widget import RestorationWidget
+    from sff_napari.napari_plugin.widgets.panel import RestorationWidget
     viewer = napari.Viewer(show=False)
     viewer.open(sys.argv[1], plugin="napari")
     panel = RestorationWidget(viewer)
@@ -346,7 +346,7 @@ def test_two_napari_processes_on_one_stack_save_apart(
 
 def test_a_second_viewer_on_a_fresh_stack_is_told_where_it_saves(open_file, monkeypatch):
     told = []
-    monkeypatch.setattr("sff_napari.napari_plugin.controller.show_problem", told.append)
+    monkeypatch.setattr("sff_napari.napari_plugin.controller.controller.show_problem", told.append)
     first, second = open_file(), open_file()
     assert len(told) == 1
     assert told[0].startswith("Another viewer of this napari has this stack open")

@@ -170,7 +170,7 @@ def test_snap_moves_the_line_onto_the_fold(panel, draw, finish, true_fold):
     c.snap()
     finish(c)
     snapped = c.lines.records[uid]
-    from sff_napari.sessions.thinning import sampled
+    from sff_napari.sessions.simplify import sampled
 
     true = sampled(true_fold.vertices)
     gaps = [np.abs(np.linalg.norm(true - p, axis=1)).min() for p in sampled(snapped.vertices)]

@@ -10,7 +10,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QComboBox, QMessageBox
 
-from sff_napari.napari_plugin import asking
+from sff_napari.napari_plugin.widgets import questions
 from sff_napari.sessions import Sidecar
 
 DAMAGED = 2
@@ -190,7 +190,7 @@ def test_the_question_is_a_dialog_whose_default_is_to_do_nothing(panel, qtbot):
 
     for name, expected in (("Undo", 0), ("Other", 1), (None, None)):
         QTimer.singleShot(100, lambda name=name: answer(name))
-        assert asking.choose_answer(panel.viewer, "Really?", ["Undo", "Other"]) == expected
+        assert questions.choose_answer(panel.viewer, "Really?", ["Undo", "Other"]) == expected
     assert all("Cancel" in text for text in seen)
 
 
@@ -271,7 +271,7 @@ def test_layers_that_were_deleted_come_back(restored, settle):
 
 def test_data_exchanged_by_another_program(restored, settle, monkeypatch, finish, folded_stack):
     told = []
-    monkeypatch.setattr("sff_napari.napari_plugin.controller.show_problem", told.append)
+    monkeypatch.setattr("sff_napari.napari_plugin.controller.controller.show_problem", told.append)
     c = restored.controller
     c.accept_slice()
     other = folded_stack[:, ::-1].copy()

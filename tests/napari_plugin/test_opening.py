@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from sff_napari.errors import InputError, StackError
-from sff_napari.napari_plugin import opening
-from sff_napari.napari_plugin.opening import ask_for_lines, open_path, read_lines, read_result
+from sff_napari.napari_plugin.controller import opening
+from sff_napari.napari_plugin.controller.opening import (
+    ask_for_lines,
+    open_path,
+    read_lines,
+    read_result,
+)
 from sff_napari.stacks import open_stack, write_folds, write_stack
 from sff_napari.stacks.stack import Stack
 
@@ -19,7 +24,9 @@ DAMAGED = 2
 @pytest.fixture
 def told(monkeypatch):
     sentences: list[str] = []
-    monkeypatch.setattr("sff_napari.napari_plugin.controller.show_problem", sentences.append)
+    monkeypatch.setattr(
+        "sff_napari.napari_plugin.controller.controller.show_problem", sentences.append
+    )
     return sentences
 
 
@@ -51,8 +58,8 @@ def test_a_file_of_a_whole_volume_fills_the_review_list(
 def test_a_restored_volume_is_reviewed(
     panel, true_fold, finish, tmp_path, folded_stack, told, until
 ):
-    from sff_napari.volumes.engine import restore_volume
-    from sff_napari.volumes.running import Threads
+    from sff_napari.volumes.restore_volume import restore_volume
+    from sff_napari.volumes.run.executors import Threads
 
     source, out = tmp_path / "stack.zarr", tmp_path / "out.zarr"
     write_stack(

@@ -28,13 +28,13 @@ from qtpy.QtWidgets import (
 from sff_napari.errors import InputError
 from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.actions import ACTIONS
-from sff_napari.napari_plugin.export import ExportDialog
+from sff_napari.napari_plugin.io.fold_lines_reader import get_reader
+from sff_napari.napari_plugin.io.fold_lines_writer import write_fold_lines
+from sff_napari.napari_plugin.io.sample import TRUTH, folded_stack
 from sff_napari.napari_plugin.menus import new_fold_lines
-from sff_napari.napari_plugin.reader import get_reader
-from sff_napari.napari_plugin.sample import TRUTH, folded_stack
 from sff_napari.napari_plugin.settings import DEFAULTS, PLUGIN
-from sff_napari.napari_plugin.simulate_widget import SimulateWidget
-from sff_napari.napari_plugin.writer import write_fold_lines
+from sff_napari.napari_plugin.widgets.export_dialog import ExportDialog
+from sff_napari.napari_plugin.widgets.simulate import SimulateWidget
 from sff_napari.restoration.preview import SIDE
 from sff_napari.stacks import read_folds
 
@@ -271,7 +271,7 @@ def test_the_stack_changes_only_in_the_panel(panel, clean_stack, qtbot):
 
 def test_colour_and_flat_images_are_explained(open_panel, monkeypatch):
     told = []
-    monkeypatch.setattr("sff_napari.napari_plugin.controller.show_problem", told.append)
+    monkeypatch.setattr("sff_napari.napari_plugin.controller.controller.show_problem", told.append)
     panel = open_panel(np.zeros((64, 64), np.uint8), ready=False)
     assert "without neighbouring slices" in panel.status.text()
     panel.viewer.add_image(np.zeros((64, 64, 3), np.uint8), name="photo", rgb=True)

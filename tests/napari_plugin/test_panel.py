@@ -7,9 +7,9 @@ import pytest
 
 from sff_napari import Fold, simulate_fold
 from sff_napari.evaluation.without_truth import NeighbourScores
-from sff_napari.napari_plugin.help_section import problem_report
-from sff_napari.napari_plugin.review import plain_verdict
-from sff_napari.napari_plugin.weights_card import weights_in_brief
+from sff_napari.napari_plugin.widgets.help_section import problem_report
+from sff_napari.napari_plugin.widgets.review import plain_verdict
+from sff_napari.napari_plugin.widgets.weights_card import weights_in_brief
 
 DAMAGED = 2
 LINE = [(0.0, 96.0), (223.0, 130.0)]
@@ -72,7 +72,9 @@ def test_progress_and_cancel_are_seen_from_everywhere_and_move_nothing(panel, fi
 
 def test_the_bar_tells_the_time_left_and_admits_when_it_does_not_know(panel, monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr("sff_napari.napari_plugin.progress_row.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        "sff_napari.napari_plugin.widgets.progress_row.time.monotonic", lambda: clock[0]
+    )
     row = panel.progress
     row._on_busy(True)
     clock[0] += 10
@@ -90,7 +92,7 @@ def test_the_bar_tells_the_time_left_and_admits_when_it_does_not_know(panel, mon
 
 def test_stray_clicks_make_no_folds(panel, draw, monkeypatch):
     told = []
-    monkeypatch.setattr("sff_napari.napari_plugin.controller.show_problem", told.append)
+    monkeypatch.setattr("sff_napari.napari_plugin.controller.controller.show_problem", told.append)
     c = panel.controller
     layer = c.lines.ensure_layer()
     for ends in ([(50.0, 50.0), (51.0, 52.0)], [(-80.0, 5.0), (-10.0, 90.0)]):
@@ -157,7 +159,7 @@ def test_the_plot_shows_the_scores_of_the_slice(restored):
 def test_a_report_holds_versions_and_the_last_errors(panel, qtbot, monkeypatch):
     from qtpy.QtWidgets import QApplication
 
-    from sff_napari.napari_plugin.workers import sentence
+    from sff_napari.napari_plugin.workers.job import sentence
 
     sentence(ZeroDivisionError("an odd thing"))
     panel.help.report.click()
@@ -175,7 +177,7 @@ def test_weights_are_described_in_words(tmp_path):
 
 def test_a_line_where_no_fold_is_gets_a_warning(panel, draw, finish, monkeypatch, true_fold):
     told = []
-    monkeypatch.setattr("sff_napari.napari_plugin.controller.show_problem", told.append)
+    monkeypatch.setattr("sff_napari.napari_plugin.controller.controller.show_problem", told.append)
     c = panel.controller
     draw(c, true_fold.vertices)
     c.restore_here()
@@ -190,12 +192,12 @@ def test_a_line_where_no_fold_is_gets_a_warning(panel, draw, finish, monkeypatch
 
 
 def test_the_exported_folder_can_be_opened(restored, finish, tmp_path, monkeypatch, qtbot):
-    from sff_napari.napari_plugin import restoration_widget
-    from sff_napari.napari_plugin.export import start_export
+    from sff_napari.napari_plugin.widgets import panel
+    from sff_napari.napari_plugin.widgets.export_dialog import start_export
 
     opened = []
     monkeypatch.setattr(
-        restoration_widget.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile())
+        panel.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile())
     )
     c = restored.controller
     assert not restored.open_folder.isVisibleTo(restored)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sff_napari.napari_plugin.patched import PatchedStack, shrink
+from sff_napari.napari_plugin.layers.patched_stack import PatchedStack, shrink
 
 BASE = np.random.default_rng(0).integers(0, 255, (3, 4, 6, 7)).astype(np.uint8)
 PATCH = {(1, 2): np.full((6, 7), 9, np.uint8)}

@@ -342,7 +342,7 @@ def test_a_damaged_neighbour_is_passed_over(panel, draw, true_fold):
 def test_one_sentence_when_it_cannot_be_done(panel, draw, finish, monkeypatch, open_panel):
     c = panel.controller
     told = []
-    monkeypatch.setattr("sff_napari.napari_plugin.controller.show_problem", told.append)
+    monkeypatch.setattr("sff_napari.napari_plugin.controller.controller.show_problem", told.append)
     c.restore_here()
     assert "no fold line" in told[-1]
     draw(c, [(10.0, 10.0), (200.0, 200.0), (10.0, 200.0), (200.0, 10.0)])

@@ -7,9 +7,9 @@ import pytest
 import tifffile
 from npe2 import PluginManager
 
-from sff_napari.napari_plugin.export import start_export
-from sff_napari.napari_plugin.restoration_widget import RestorationWidget
-from sff_napari.napari_plugin.stack_reader import StackArray, get_stack_reader
+from sff_napari.napari_plugin.io.stack_reader import StackArray, get_stack_reader
+from sff_napari.napari_plugin.widgets.export_dialog import start_export
+from sff_napari.napari_plugin.widgets.panel import RestorationWidget
 from sff_napari.stacks import open_stack, write_stack
 from sff_napari.stacks.stack import Stack
 

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from sff_napari.errors import InputError
-from sff_napari.napari_plugin.source import ImageSource
+from sff_napari.napari_plugin.layers.image_source import ImageSource
 
 DATA = np.random.default_rng(0).integers(0, 255, (3, 5, 64, 80)).astype(np.uint8)
 

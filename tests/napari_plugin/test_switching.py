@@ -226,7 +226,7 @@ def test_the_layer_of_a_stack_is_removed_and_opened_again(
 
 
 def test_folding_a_slice_leaves_the_stack_in_work(panel, draw, give_result, until, settle):
-    from sff_napari.napari_plugin.simulate_widget import SimulateWidget
+    from sff_napari.napari_plugin.widgets.simulate import SimulateWidget
 
     c = panel.controller
     draw(c, LINE)

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 import sff_napari
-from sff_napari.napari_plugin import tasks
+from sff_napari.flow_colours import colours_of, legend, wheel
 from sff_napari.napari_plugin.actions import ACTIONS, FLICKER_KEY, LIVE_KEY, napari_key
-from sff_napari.napari_plugin.flow_view import arrows, colours_of, legend, wheel
-from sff_napari.napari_plugin.history import LIMIT, History, Step
-from sff_napari.napari_plugin.side_view import cut_across, stacked
+from sff_napari.napari_plugin.controller.history import LIMIT, History, Step
+from sff_napari.napari_plugin.controller.result_store import ResultStore, SliceResult
+from sff_napari.napari_plugin.layers.flow_arrows import arrows
 from sff_napari.napari_plugin.state import FormState
-from sff_napari.napari_plugin.store import ResultStore, SliceResult
-from sff_napari.napari_plugin.weights_card import describe_weights
-from sff_napari.napari_plugin.workers import Channel
+from sff_napari.napari_plugin.widgets.side_view import cut_across, stacked
+from sff_napari.napari_plugin.widgets.weights_card import describe_weights
+from sff_napari.napari_plugin.workers import tasks
+from sff_napari.napari_plugin.workers.job import Channel
 from sff_napari.sessions import FoldRecord, SliceRecord
 
 

@@ -57,7 +57,7 @@ def test_a_file_that_says_nothing_locks_nothing(tmp_path):
     lock.path.write_text("{")
     other = SessionLock(tmp_path / "a.sff-session")
     assert lock.acquire()
-    lock.path.write_text("")
+    lock.path.with_name(f"{lock.path.name}.json").write_text("")
     assert not other.acquire()
     assert str(other.holder) == "another viewer"
     lock.release()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sff_napari import Fold
 from sff_napari.errors import StackError
 from sff_napari.sessions import FoldRecord, SliceRecord, choose_neighbours, clean_pairs
-from sff_napari.sessions.thinning import is_same_line, thin_path
+from sff_napari.sessions.simplify import is_same_line, thin_path
 
 
 def test_a_fold_survives_its_record_and_json():

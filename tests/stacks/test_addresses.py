@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 from sff_napari.errors import StackError
-from sff_napari.stacks import open_stack, places
+from sff_napari.stacks import open_stack, uris
 
 VOLUME = np.random.default_rng(0).integers(0, 256, (6, 40, 56), dtype=np.uint8)
 
@@ -132,7 +132,7 @@ def test_addresses_that_make_no_sense(address: str, words: str) -> None:
 def test_the_extra_is_named_where_it_is_missing(
     address: str, needed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "find_spec", lambda name: None)
+    monkeypatch.setattr(uris, "find_spec", lambda name: None)
     with pytest.raises(StackError, match=rf'needs {needed}: .*"sff-napari\[remote\]"'):
         open_stack(address)
 
@@ -155,7 +155,7 @@ def test_a_bucket_of_s3(
     conf = {"anon": True, "endpoint_url": serve(tmp_path), "skip_instance_cache": True}
     monkeypatch.setitem(fsspec.config.conf, "s3", conf)
     check("s3://bucket/a.zarr")
-    monkeypatch.setattr("sff_napari.stacks.opening._open_other", lambda *_: None)
+    monkeypatch.setattr("sff_napari.stacks.open_source._open_other", lambda *_: None)
     with pytest.raises(StackError, match="no zarr, N5 or precomputed volume at s3://bucket/b.zarr"):
         open_stack("s3://bucket/b.zarr")
 

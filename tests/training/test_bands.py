@@ -16,14 +16,14 @@ from scipy import ndimage
 
 from sff_napari.simulation import neuropil
 from sff_napari.training import TrainingSettings
-from sff_napari.training.bands import band_sample, zoomed
 from sff_napari.training.data import TripleSet, open_sets
-from sff_napari.training.filling import (
+from sff_napari.training.inpainting import (
     detail_share,
     filling_distance,
     filling_losses,
     filling_scores,
 )
+from sff_napari.training.inpainting_samples import band_sample, zoomed
 from sff_napari.training.samples import VALIDATION, SampleSet
 from sff_napari.training.settings import STAGES, DataSpec
 

@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from sff_napari.training.judge import Judge
+from sff_napari.training.discriminator import Judge
 from sff_napari.training.parallel import Ranks
 
 HERE = Ranks(0, 1, torch.device("cpu"))

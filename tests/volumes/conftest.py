@@ -18,9 +18,9 @@ from sff_napari.restoration import Restoration
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack
 from sff_napari.stacks.ome import halved
-from sff_napari.volumes.engine import Summary, restore_volume
-from sff_napari.volumes.running import Threads
-from sff_napari.volumes.settings import Settings
+from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.restore_volume import Summary, restore_volume
+from sff_napari.volumes.run.executors import Threads
 
 QUICK = Settings(interpolation="mean", unfolding="none", fusion="stitch")
 """Methods that take no time, where how well a slice is restored does not matter."""
@@ -113,9 +113,9 @@ def sure_but_quick(*slices: Any, **options: Any) -> Restoration:
 @pytest.fixture
 def sure(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Return settings of runs that store a confidence and take no time."""
-    from sff_napari.volumes import restoring
+    from sff_napari.volumes.restore import block
 
-    monkeypatch.setattr(restoring, "restore", sure_but_quick)
+    monkeypatch.setattr(block, "restore", sure_but_quick)
     return SURE
 
 

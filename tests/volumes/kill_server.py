@@ -20,12 +20,23 @@ import numpy as np
 
 import sff_napari.restoration.restore
 from sff_napari.stacks import open_stack, read_folds
-from sff_napari.volumes import build, chunks, copying, engine, files, pyramid, restoring, sides
+from sff_napari.volumes import pipeline, restore_volume
+from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.restore import block
 from sff_napari.volumes.revert import revert_folds
-from sff_napari.volumes.running import Threads
-from sff_napari.volumes.settings import Settings
+from sff_napari.volumes.run import folder
+from sff_napari.volumes.run.executors import Threads
+from sff_napari.volumes.write import chunks, copy_chunks, derived_arrays, downsample
 
-LOADED = (build, chunks, copying, pyramid, restoring, sides, sff_napari.restoration.restore)
+LOADED = (
+    pipeline,
+    chunks,
+    copy_chunks,
+    downsample,
+    block,
+    derived_arrays,
+    sff_napari.restoration.restore,
+)
 QUICK = Settings(interpolation="mean", unfolding="law", fusion="stitch")
 
 
@@ -38,7 +49,7 @@ def quick(*slices: Any, **options: Any) -> Any:
 def work(request: dict[str, Any]) -> None:
     """Do what is asked, and die at the place that is named."""
     count = 0
-    put = files.replace
+    put = folder.replace
 
     def counted(partial: Path, target: Path) -> None:
         nonlocal count
@@ -49,13 +60,13 @@ def work(request: dict[str, Any]) -> None:
         if count == request.get("after"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    files.replace = counted
-    restoring.restore = quick
+    folder.replace = counted
+    block.restore = quick
     if request["what"] == "revert":
         revert_folds(Path(request["out"]), request["folds"], pool=Threads(1))
     else:
         with open_stack(request["source"]) as stack:
-            engine.restore_volume(
+            restore_volume.restore_volume(
                 request["source"],
                 stack,
                 read_folds(request["folds"]).folds,

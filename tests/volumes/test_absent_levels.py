@@ -13,7 +13,7 @@ from tests.volumes.conftest import Folds, run, write_ome
 
 from sff_napari.stacks import open_stack
 from sff_napari.volumes.revert import revert_folds
-from sff_napari.volumes.verify import verify_volume
+from sff_napari.volumes.verify.verify_volume import verify_volume
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

@@ -16,8 +16,8 @@ from tests.volumes.conftest import QUICK, Folds, run, tree
 from sff_napari.errors import StackError
 from sff_napari.stacks import open_stack
 from sff_napari.stacks.overlay import VARIABLE
-from sff_napari.volumes.engine import restore_volume
-from sff_napari.volumes.running import Threads
+from sff_napari.volumes.restore_volume import restore_volume
+from sff_napari.volumes.run.executors import Threads
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

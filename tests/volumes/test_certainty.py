@@ -18,10 +18,10 @@ from sff_napari.restoration.methods import Methods
 from sff_napari.restoration.unfolding.fitted_fold import LawUnfolding
 from sff_napari.restoration.unfolding.side_motion import SideMotion
 from sff_napari.simulation import neuropil, simulate_fold
-from sff_napari.volumes import certainty, lines, windows
-from sff_napari.volumes.certainty import BEYOND
-from sff_napari.volumes.patches import stored
-from sff_napari.volumes.pieces import Piece
+from sff_napari.volumes.plan.blocks import Block
+from sff_napari.volumes.restore import block_confidence, law_stitching, window_fit
+from sff_napari.volumes.restore.block_confidence import BEYOND
+from sff_napari.volumes.restore.patches import stored
 
 SHAPE = (288, 320)
 
@@ -47,16 +47,16 @@ def cascade() -> Cascade:
 def test_what_a_window_tells_makes_the_same_map(cascade: Cascade) -> None:
     assert isinstance(cascade.unfolding, LawUnfolding)
     (one,) = cascade.unfolding.fitted
-    whole = Piece(0, (0, SHAPE[0]), (0, SHAPE[1]), (0, SHAPE[0]), (0, SHAPE[1]))
-    line = {"number": 0, **windows._samples(one, whole)}
-    line |= certainty.told(one, len(line["points"]))
+    whole = Block(0, (0, SHAPE[0]), (0, SHAPE[1]), (0, SHAPE[0]), (0, SHAPE[1]))
+    line = {"number": 0, **window_fit._samples(one, whole)}
+    line |= block_confidence.told(one, len(line["points"]))
     assert len(line["error"]) == 2 * len(BEYOND)
     window = {"piece": whole.to_dict(), "lines": [line]}
-    joined = lines.join(cascade.folds, [window], SHAPE)
-    unfolding = lines.unfolding_in(joined, whole, 2.0, None, cascade.device)
-    errors = lines.errors_in(joined, whole, unfolding)
+    joined = law_stitching.join(cascade.folds, [window], SHAPE)
+    unfolding = law_stitching.unfolding_in(joined, whole, 2.0, None, cascade.device)
+    errors = law_stitching.errors_in(joined, whole, unfolding)
     grid = (SHAPE[0] // 8, SHAPE[1] // 8)
-    found = certainty._sure(unfolding.fitted, errors, grid_points(grid, (3.5, 3.5), 8.0))
+    found = block_confidence._sure(unfolding.fitted, errors, grid_points(grid, (3.5, 3.5), 8.0))
     expected = FlowConfidence([one]).on_grid(grid, (3.5, 3.5), 8.0)
     flow, hidden = cascade.unfolding.on_grid(grid, (3.5, 3.5), 8.0)
     # Next to what is hidden a place is on the one side or the other.
@@ -82,7 +82,7 @@ def test_a_piece_knows_what_was_made_up(cascade: Cascade) -> None:
     flow[:, 100:140] = np.nan
     synthesised = np.zeros(SHAPE, np.float32)
     synthesised[100:140] = 1
-    sure = certainty.confidence(cascade, cascade.unfolding, [table], flow, synthesised)
+    sure = block_confidence.confidence(cascade, cascade.unfolding, [table], flow, synthesised)
     still = (flow == 0).all(axis=0)
     assert (sure[still] == 1).all()
     moved = np.isfinite(flow[0]) & ~still
@@ -103,11 +103,11 @@ def test_values_are_stored_in_bytes() -> None:
 def test_what_a_window_warns_of_names_its_place_and_undoes_nothing_else(cascade: Cascade) -> None:
     assert isinstance(cascade.unfolding, LawUnfolding)
     (one,) = cascade.unfolding.fitted
-    assert windows._warnings(one) == []
+    assert window_fit._warnings(one) == []
     weak = replace(one, side_scores=(0.02, 0.5))
-    (told,) = windows._warnings(weak)
+    (told,) = window_fit._warnings(weak)
     assert "found again" in told
     moved = replace(weak, motions=(SideMotion(0.05, (100.0, 50.0), (40.0, 3.0), 0.4), None))
-    first, second = windows._warnings(moved)
+    first, second = window_fit._warnings(moved)
     assert first == told
     assert "not undone" in second

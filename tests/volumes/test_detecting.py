@@ -23,12 +23,14 @@ from sff_napari.errors import Cancelled, InputError, StackError
 from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil, simulate_fold, simulate_realistic
 from sff_napari.stacks import Stack, open_stack, read_folds, write_stack
-from sff_napari.volumes import detecting, searching
-from sff_napari.volumes.coarse import CoarseReader, reduced
-from sff_napari.volumes.detecting import as_ranges, detect_volume
-from sff_napari.volumes.joining import Course, joined
-from sff_napari.volumes.progress_file import progress_path
-from sff_napari.volumes.searching import Search, search_slices, slabs, windows
+from sff_napari.stacks.slice_numbers import slice_ranges
+from sff_napari.volumes.find import detect_volume as detection_module
+from sff_napari.volumes.find import search as search_module
+from sff_napari.volumes.find.checkpoint import progress_path
+from sff_napari.volumes.find.coarse import CoarseReader, reduced
+from sff_napari.volumes.find.detect_volume import detect_volume
+from sff_napari.volumes.find.line_merging import Course, joined
+from sff_napari.volumes.find.search import Search, search_slices, slabs, windows
 
 SIDE = 384
 
@@ -56,9 +58,9 @@ def large() -> tuple[NDArray[np.uint8], Fold]:
 
 
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "WHOLE", 800)
-    monkeypatch.setattr(searching, "WINDOW", 352)
-    monkeypatch.setattr(searching, "_OVERLAP", 96)
+    monkeypatch.setattr(search_module, "WHOLE", 800)
+    monkeypatch.setattr(search_module, "WINDOW", 352)
+    monkeypatch.setattr(search_module, "_OVERLAP", 96)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -142,7 +144,7 @@ def test_never_more_than_a_window_is_read() -> None:
         region=region,
     )
     assert search_slice(stack, 0, Search()) == []
-    assert max(read) <= (2 * searching.WINDOW) ** 2
+    assert max(read) <= (2 * search_module.WINDOW) ** 2
 
 
 @given(st.integers(1, 9000), st.integers(1, 9000))
@@ -150,10 +152,10 @@ def test_windows_cover_the_slice(height: int, width: int) -> None:
     rows, columns = ({corner[i] for corner in windows((height, width))} for i in (0, 1))
     for starts, side in ((sorted(rows), height), (sorted(columns), width)):
         assert starts[0] == 0
-        assert starts[-1] + searching.WINDOW >= side
-        assert starts[-1] == max(0, side - searching.WINDOW)
+        assert starts[-1] + search_module.WINDOW >= side
+        assert starts[-1] == max(0, side - search_module.WINDOW)
         gaps = np.diff(starts)
-        assert (gaps <= searching.WINDOW - searching._OVERLAP).all()
+        assert (gaps <= search_module.WINDOW - search_module._OVERLAP).all()
 
 
 @given(
@@ -193,13 +195,13 @@ def test_pieces_of_one_line_are_joined(
     along = np.arange(-1100.0, 1100.0, 4.0)
     turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = np.stack([along, bend * along**2], axis=1) @ turned.T + 1500
-    pieces = []
+    blocks = []
     for number, first in enumerate(range(0, len(points), 55)):
         part = Course(
             points[first : first + 90], np.full(len(points[first : first + 90]), width), 0.9
         )
-        pieces.append(part.reversed() if flips[number % 9] else part)
-    (line,) = joined(pieces)
+        blocks.append(part.reversed() if flips[number % 9] else part)
+    (line,) = joined(blocks)
     ends = sorted([tuple(line.points[0]), tuple(line.points[-1])])
     assert ends == sorted([tuple(points[0]), tuple(points[-1])])
     steps = np.linalg.norm(np.diff(line.points, axis=0), axis=1)
@@ -245,13 +247,13 @@ def test_a_second_run_searches_only_what_is_missing(
 ) -> None:
     stack, out = Stack.from_array(volume), tmp_path / "folds.json"
     searched: list[int] = []
-    plain = detecting.search_slices
+    plain = detection_module.search_slices
 
     def counted(stack: Stack, slices: list[int], search: Search) -> dict[int, list[Fold]]:
         searched.extend(slices)
         return plain(stack, slices, search)
 
-    monkeypatch.setattr(detecting, "search_slices", counted)
+    monkeypatch.setattr(detection_module, "search_slices", counted)
     detect_volume(stack, [1, 2], out=out)
     assert searched == [1, 2]
     detect_volume(stack, [2, 3], out=out)
@@ -285,7 +287,7 @@ def test_a_run_ended_anywhere_goes_on(
         return {z: [fold] * (z % 3) for z in slices}
 
     with monkeypatch.context() as patched:
-        patched.setattr(detecting, "search_slices", search)
+        patched.setattr(detection_module, "search_slices", search)
         out = tmp_path / "folds.jsonl"
         out.unlink(missing_ok=True)
         progress_path(out).unlink(missing_ok=True)
@@ -376,7 +378,7 @@ def test_choices_that_make_no_sense(volume: NDArray[np.uint8]) -> None:
 def test_ranges_are_read_back(numbers: set[int]) -> None:
     from sff_napari.stacks import parse_slices
 
-    text = as_ranges(sorted(numbers))
+    text = slice_ranges(sorted(numbers))
     assert (parse_slices(text, 61) if text else []) == sorted(numbers)
 
 
@@ -411,7 +413,7 @@ def _lines(path: Path) -> int:
 
 
 def test_worker_processes_find_the_same(tmp_path: Path, volume: NDArray[np.uint8]) -> None:
-    from sff_napari.volumes.running import Cluster
+    from sff_napari.volumes.run.executors import Cluster
 
     write_stack(tmp_path / "a.zarr", volume)
     stack = open_stack(tmp_path / "a.zarr")

@@ -21,9 +21,9 @@ from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack, write_stack
 from sff_napari.stacks.ome import halved
-from sff_napari.volumes import restoring
-from sff_napari.volumes.settings import Settings
-from sff_napari.volumes.verify import verify_volume
+from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.restore import block
+from sff_napari.volumes.verify.verify_volume import verify_volume
 
 
 def test_the_result_is_that_of_single_slices(source: Path, folds: Folds, tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_what_the_fit_warns_of_is_told(
         made = sff_napari.restore(*slices, **{**options, "unfolding": "none"})
         return replace(made, report={**made.report, "notes": ["This side was not found."]})
 
-    monkeypatch.setattr(restoring, "restore", warning)
+    monkeypatch.setattr(block, "restore", warning)
     summary = run(source, folds, tmp_path / "out.zarr")
     assert summary.outcome.notes == [f"Slice {z}: This side was not found." for z in (1, 3)]
     assert summary.complete

@@ -20,7 +20,6 @@ from sff_napari.errors import InputError, StackError
 from sff_napari.folds import Curve, Fold
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack, write_folds, write_stack
-from sff_napari.volumes.engine import restore_volume
 from sff_napari.volumes.exports import (
     FoldMasks,
     write_feabas,
@@ -30,7 +29,8 @@ from sff_napari.volumes.exports import (
     write_sofima,
 )
 from sff_napari.volumes.exports.source import Source, open_source
-from sff_napari.volumes.settings import Settings
+from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.restore_volume import restore_volume
 
 SHAPE = (4, 230, 260)
 FOLDS = {

@@ -15,9 +15,9 @@ from tests.volumes.conftest import Folds, run, tree, write_ome
 
 from sff_napari.errors import Cancelled, StackError
 from sff_napari.stacks import open_stack, write_stack
-from sff_napari.volumes import files
-from sff_napari.volumes.running import Cluster, Threads
-from sff_napari.volumes.verify import verify_volume
+from sff_napari.volumes.run import folder
+from sff_napari.volumes.run.executors import Cluster, Threads
+from sff_napari.volumes.verify.verify_volume import verify_volume
 
 
 def chunk(source: Path, z: int) -> Path:
@@ -83,7 +83,7 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_later(
 ) -> None:
     run(thin, folds, tmp_path / "calm.zarr")
     out, count = tmp_path / "out.zarr", 0
-    replace = files.replace
+    replace = folder.replace
 
     def full(partial: Path, target: Path) -> None:
         nonlocal count
@@ -93,7 +93,7 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_later(
         replace(partial, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "replace", full)
+        patched.setattr(folder, "replace", full)
         with pytest.raises(StackError, match="the disk is full"):
             run(thin, folds, out)
     assert not out.exists()
@@ -105,15 +105,15 @@ def test_a_chunk_that_cannot_be_copied_is_named_and_copied_later(
     thin: Path, folds: Folds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, bad = tmp_path / "out.zarr", chunk(thin, 4)
-    copy = files.Folder.copy
+    copy = folder.Folder.copy
 
-    def failing(self: files.Folder, key: str, source: Path) -> None:
+    def failing(self: folder.Folder, key: str, source: Path) -> None:
         if source == bad:
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(source))
         copy(self, key, source)
 
     with monkeypatch.context() as patched:
-        patched.setattr(files.Folder, "copy", failing)
+        patched.setattr(folder.Folder, "copy", failing)
         summary = run(thin, folds, out)
         assert summary.outcome.restored == [1, 3]
         (lost,) = summary.outcome.lost.items()
@@ -169,13 +169,13 @@ def test_another_unfinished_run_is_not_mixed_in(
 ) -> None:
     run(source, {1: folds[1]}, tmp_path / "calm.zarr")
     out = tmp_path / "out.zarr"
-    from sff_napari.volumes import build
+    from sff_napari.volumes import pipeline
 
     def broken(*_: Any) -> None:
         raise RuntimeError
 
     with monkeypatch.context() as patched:
-        patched.setattr(build.Build, "_copy", broken)
+        patched.setattr(pipeline.Pipeline, "_copy", broken)
         with pytest.raises(RuntimeError):
             run(source, folds, out)
     # Slice 3 was written already, but is not asked for now.
@@ -194,7 +194,7 @@ def cluster() -> Iterator[Cluster]:
 def test_threads_and_worker_processes_give_the_same_bytes(
     source: Path, folds: Folds, tmp_path: Path, cluster: Cluster
 ) -> None:
-    from sff_napari.volumes.settings import Settings
+    from sff_napari.volumes.plan.settings import Settings
 
     whole = Settings()
     folds = {1: folds[1], 3: folds[3][:1]}

@@ -12,10 +12,10 @@ from tests.volumes.conftest import QUICK, SURE, run, tree, write_ome
 from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack
+from sff_napari.volumes.plan.settings import Settings
 from sff_napari.volumes.revert import revert_folds
-from sff_napari.volumes.running import Threads
-from sff_napari.volumes.settings import Settings
-from sff_napari.volumes.verify import verify_volume
+from sff_napari.volumes.run.executors import Threads
+from sff_napari.volumes.verify.verify_volume import verify_volume
 
 
 def with_gaps(path: Path, *gaps: int, depth: int = 9) -> Path:
@@ -77,8 +77,8 @@ def test_a_missing_slice_is_no_neighbour(tmp_path: Path) -> None:
 
 def test_large_missing_slices_are_made_in_pieces(tmp_path: Path) -> None:
     source = with_gaps(tmp_path / "in.zarr", 2, depth=5)
-    whole, pieces = tmp_path / "whole.zarr", tmp_path / "pieces.zarr"
+    whole, blocks = tmp_path / "whole.zarr", tmp_path / "pieces.zarr"
     run(source, {}, whole, fill_missing=True, settings=QUICK)
-    run(source, {}, pieces, fill_missing=True, settings=Settings(tile=64))
-    a, b = open_stack(whole)[2].astype(float), open_stack(pieces)[2].astype(float)
+    run(source, {}, blocks, fill_missing=True, settings=Settings(tile=64))
+    a, b = open_stack(whole)[2].astype(float), open_stack(blocks)[2].astype(float)
     assert correlation(a, b) > 0.95

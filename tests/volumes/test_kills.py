@@ -19,7 +19,7 @@ import pytest
 from tests.volumes.conftest import Folds, damaged_volume, tree, write_ome
 
 from sff_napari.stacks import write_folds
-from sff_napari.volumes.verify import verify_volume
+from sff_napari.volumes.verify.verify_volume import verify_volume
 
 KILLS = int(os.environ.get("SFF_NAPARI_KILLS", "12"))
 SCENES = ("copy", "overlay", "import", "over", "extend", "revert")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sff_napari.errors import Cancelled
 from sff_napari.stacks import Stack, open_stack, write_stack
-from sff_napari.volumes.missing import find_missing
+from sff_napari.volumes.find.missing import find_missing
 
 
 def tissue(shape: tuple[int, ...], seed: int = 0) -> Any:
@@ -79,7 +79,7 @@ def test_little_is_read_of_slices_with_an_image(
     plain = stack.read
     monkeypatch.setattr(stack, "read", lambda *part: read.append(part) or plain(*part))
     # Parts as small as the chunks, as those of a large slice are small beside it.
-    monkeypatch.setattr("sff_napari.volumes.missing._SIDE", 100)
+    monkeypatch.setattr("sff_napari.volumes.find.missing._SIDE", 100)
     assert find_missing(stack) == [2]
     looked_at = [part[0] for part in read[4:]]
     assert [looked_at.count(z) for z in range(4)] == [1, 1, 9, 1]

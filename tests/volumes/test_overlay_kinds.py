@@ -21,11 +21,11 @@ from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack
 from sff_napari.stacks.overlay import VARIABLE
-from sff_napari.volumes.engine import restore_volume
+from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.restore_volume import restore_volume
 from sff_napari.volumes.revert import revert_folds
-from sff_napari.volumes.running import Threads
-from sff_napari.volumes.settings import Settings
-from sff_napari.volumes.verify import verify_volume
+from sff_napari.volumes.run.executors import Threads
+from sff_napari.volumes.verify.verify_volume import verify_volume
 
 
 def write_n5(folder: Path, volume: NDArray[Any], block: tuple[int, int, int]) -> None:

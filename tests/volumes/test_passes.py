@@ -15,10 +15,10 @@ from sff_napari.folds import Fold
 from sff_napari.stacks import open_stack
 from sff_napari.volumes import exports
 from sff_napari.volumes.exports.source import open_source
-from sff_napari.volumes.files import Folder
-from sff_napari.volumes.records import read_slices
 from sff_napari.volumes.revert import revert_folds
-from sff_napari.volumes.verify import verify_volume
+from sff_napari.volumes.run.folder import Folder
+from sff_napari.volumes.verify.records import read_slices
+from sff_napari.volumes.verify.verify_volume import verify_volume
 
 
 def slices_of(place: Path) -> list[Any]:

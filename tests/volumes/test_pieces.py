@@ -19,28 +19,29 @@ from sff_napari.folds.law import interpolate
 from sff_napari.restoration.unfolding.fitted_fold import FittedFold, LawUnfolding
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack
-from sff_napari.volumes import lines, pieces, slices
-from sff_napari.volumes.certainty import BEYOND
-from sff_napari.volumes.pieces import BAND, cut, cut_all, windows
-from sff_napari.volumes.settings import Settings
-from sff_napari.volumes.windows import _samples
+from sff_napari.volumes.plan import blocks, slice_plan
+from sff_napari.volumes.plan.blocks import BAND, cut, cut_all, windows
+from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.restore import law_stitching
+from sff_napari.volumes.restore.block_confidence import BEYOND
+from sff_napari.volumes.restore.window_fit import _samples
 
 
 @given(st.integers(64, 3000), st.integers(64, 3000), st.integers(256, 1024))
 def test_shares_sum_to_one(height: int, width: int, tile: int) -> None:
     total = np.zeros((height, width), np.float32)
-    for piece in cut_all((height, width), tile):
-        total[slice(*piece.rows), slice(*piece.columns)] += piece.share(piece.rows, piece.columns)
-        assert piece.read_rows[0] <= piece.rows[0]
-        assert piece.read_rows[1] >= piece.rows[1]
+    for block in cut_all((height, width), tile):
+        total[slice(*block.rows), slice(*block.columns)] += block.share(block.rows, block.columns)
+        assert block.read_rows[0] <= block.rows[0]
+        assert block.read_rows[1] >= block.rows[1]
     assert np.allclose(total, 1, atol=1e-5)
 
 
 def test_a_slice_that_is_no_larger_stays_whole() -> None:
     fold = Fold([(0, 10), (99, 80)], 3)
-    ((piece, folds),) = cut((100, 120), 120, [fold])
-    assert piece.alone
-    assert (piece.rows, piece.read_columns) == ((0, 100), (0, 120))
+    ((block, folds),) = cut((100, 120), 120, [fold])
+    assert block.alone
+    assert (block.rows, block.read_columns) == ((0, 100), (0, 120))
     assert folds == (fold,)
 
 
@@ -57,13 +58,13 @@ def test_every_part_of_a_line_is_seen_where_it_lies(
     for share in np.linspace(0.01, 0.99, 41):
         point = curve.at(torch.tensor([share * curve.length], dtype=torch.float32))[0][:, 0].numpy()
         found = [
-            (piece, parts)
-            for piece, parts in seen
-            if piece.rows[0] + BAND <= point[0] < piece.rows[1] - BAND
-            and piece.columns[0] + BAND <= point[1] < piece.columns[1] - BAND
+            (block, parts)
+            for block, parts in seen
+            if block.rows[0] + BAND <= point[0] < block.rows[1] - BAND
+            and block.columns[0] + BAND <= point[1] < block.columns[1] - BAND
         ]
-        for piece, parts in found:
-            local = point - (piece.read_rows[0], piece.read_columns[0])
+        for block, parts in found:
+            local = point - (block.read_rows[0], block.read_columns[0])
             nearest = min(_distance(np.array(one.vertices), local) for _, one in parts)
             assert nearest < 0.5
 
@@ -90,8 +91,8 @@ def test_all_pieces_unfold_by_the_same_law(tail: float) -> None:
     whole = FittedFold(fold, curve, law, None, SliceDrift.none(shape))  # type: ignore[arg-type]
     flow, hidden = LawUnfolding([whole], 2.0).on_grid(shape)
     told = []
-    for piece, seen in windows(shape, tile, [fold]):
-        origin = torch.tensor([piece.read_rows[0], piece.read_columns[0]])
+    for block, seen in windows(shape, tile, [fold]):
+        origin = torch.tensor([block.read_rows[0], block.read_columns[0]])
         for number, part in seen:
             own = Curve.of(part).smoothed()
             at = torch.linspace(0, own.length, 40)
@@ -104,23 +105,23 @@ def test_all_pieces_unfold_by_the_same_law(tail: float) -> None:
                 law.tail,
             )
             seen_here = FittedFold(part, own, here, None, whole.drift, False, 1.0)  # type: ignore[arg-type]
-            line = {"number": number, **_samples(seen_here, piece)}
+            line = {"number": number, **_samples(seen_here, block)}
             line |= unsure(len(line["points"]))
-            told.append({"piece": piece.to_dict(), "lines": [line]})
-    joined = lines.join([fold], told, shape)
+            told.append({"piece": block.to_dict(), "lines": [line]})
+    joined = law_stitching.join([fold], told, shape)
     assert 300 < joined[0]["reach"] < 4000
     reached = 0
-    for piece in cut_all(shape, tile, 200):
-        beside = lines.near(joined, piece)
-        rows, columns = slice(*piece.read_rows), slice(*piece.read_columns)
+    for block in cut_all(shape, tile, 200):
+        beside = law_stitching.near(joined, block)
+        rows, columns = slice(*block.read_rows), slice(*block.read_columns)
         expected = flow[:, rows, columns]
         if not beside:
             assert float(expected.abs().max()) == 0
             continue
         reached += 1
-        found, lost = lines.unfolding_in(beside, piece, 2.0, None, torch.device("cpu")).on_grid(
-            tuple(expected.shape[1:])
-        )
+        found, lost = law_stitching.unfolding_in(
+            beside, block, 2.0, None, torch.device("cpu")
+        ).on_grid(tuple(expected.shape[1:]))
         known = ~(hidden[rows, columns] | lost)
         apart = (found - expected).abs()[:, known]
         assert float(apart.max()) < 0.8
@@ -131,9 +132,9 @@ def test_all_pieces_unfold_by_the_same_law(tail: float) -> None:
 
 def test_pieces_make_the_same_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Less tissue around each piece than usual, so that this takes seconds.
-    monkeypatch.setattr(pieces, "REACH", 96)
-    monkeypatch.setattr(slices, "around", lambda _: 96)
-    monkeypatch.setattr(lines, "_JOIN", 64.0)
+    monkeypatch.setattr(blocks, "REACH", 96)
+    monkeypatch.setattr(slice_plan, "around", lambda _: 96)
+    monkeypatch.setattr(law_stitching, "_JOIN", 64.0)
     volume = neuropil((3, 640, 560), seed=3)
     fold = Fold([(0, 120), (320, 150), (639, 110)], 4, source="simulated")
     made = simulate_fold(volume[1], fold, hidden_half_width=16, decay=0.03)

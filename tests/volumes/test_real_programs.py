@@ -138,7 +138,7 @@ def test_precomputed_of_a_restored_volume(made: Made, tmp_path: Path) -> None:
 
 
 def test_fold_lines_in_json_lines_open_in_the_viewer(tmp_path: Path, folds: Any) -> None:
-    from sff_napari.napari_plugin.reader import read_fold_lines
+    from sff_napari.napari_plugin.io.fold_lines_reader import read_fold_lines
 
     write_folds(tmp_path / "folds.jsonl", folds)
     write_folds(tmp_path / "folds.json", folds)

@@ -13,10 +13,10 @@ from tests.volumes.conftest import Folds, run, tree, write_ome
 
 from sff_napari.errors import InputError, SffError, StackError
 from sff_napari.stacks import open_stack
+from sff_napari.volumes.plan.settings import Settings
 from sff_napari.volumes.revert import revert_folds
-from sff_napari.volumes.running import Threads
-from sff_napari.volumes.settings import Settings
-from sff_napari.volumes.verify import verify_volume
+from sff_napari.volumes.run.executors import Threads
+from sff_napari.volumes.verify.verify_volume import verify_volume
 
 ALL = ("z1-0", "z3-0", "z3-1")
 
@@ -115,10 +115,12 @@ def test_an_interrupted_revert_is_finished(
 ) -> None:
     out = tmp_path / "out.zarr"
     run(source, folds, out)
-    from sff_napari.volumes import build
+    from sff_napari.volumes import pipeline
 
     with monkeypatch.context() as patched:
-        patched.setattr(build.Build, "_coarser", lambda *_: (_ for _ in ()).throw(RuntimeError))
+        patched.setattr(
+            pipeline.Pipeline, "_coarser", lambda *_: (_ for _ in ()).throw(RuntimeError)
+        )
         with pytest.raises(RuntimeError):
             revert(out, "z1-0")
     assert not verify_volume(out).good

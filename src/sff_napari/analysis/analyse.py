@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.analysis.block_matching import BLOCK, OVERLAP, RANGE, Matches, match_blocks
-from sff_napari.analysis.lawfit import LawFit
+from sff_napari.analysis.law_fit import LawFit
 from sff_napari.analysis.measured_ranges import ranges_of
 from sff_napari.analysis.statistics import (
     FoldStatistics,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sff_napari.analysis.block_matching import STANDS_OUT, Matches
-from sff_napari.analysis.lawfit import Blocks, LawFit, fit_law
+from sff_napari.analysis.law_fit import Blocks, LawFit, fit_law
 from sff_napari.folds import Curve, Fold
 
 LEAST_BLOCKS = 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import click
@@ -54,13 +55,13 @@ def command(
 
     Prints the width of each dark line, whether the tissue moved perpendicular
     to it, and how far at which distance.  With -o, writes analysis.json,
-    analysis.txt, analysis.png and ranges.json, with which sff-napari-train,
-    simulate and evaluate make folds like these.
+    analysis.txt, ranges.json, with which sff-napari-train, simulate and
+    evaluate make folds like these, and, with matplotlib, analysis.png and
+    analysis.svg.
     """
     from sff_napari.analysis import analyse
-    from sff_napari.analysis.plot import plot
+    from sff_napari.analysis.plot import is_possible, plot
     from sff_napari.analysis.report import report
-    from sff_napari.commands.picture import write_png
     from sff_napari.devices import choose_device
     from sff_napari.io_atomic import explain, write_bytes, write_json
     from sff_napari.simulation import write_ranges
@@ -90,7 +91,12 @@ def command(
             raise explain(error, out) from error
         write_json(out / "analysis.json", record)
         write_bytes(out / "analysis.txt", f"{text}\n".encode())
-        write_png(out / "analysis.png", plot(found.folds))
+        if is_possible():
+            figure = plot(found.folds)
+            for suffix in ("png", "svg"):
+                picture = io.BytesIO()
+                figure.savefig(picture, format=suffix)
+                write_bytes(out / f"analysis.{suffix}", picture.getvalue())
         measured = {
             "stack": stack.name,
             "folds": len(found.folds),
@@ -103,4 +109,6 @@ def command(
         return
     click.echo(text)
     if out is not None:
-        click.echo(f"\nSee {out / 'analysis.png'} and {out / 'ranges.json'}.")
+        click.echo(f"\nSee {out / 'analysis.txt'} and {out / 'ranges.json'}.")
+        if not is_possible():
+            click.echo('For plots install matplotlib: `pip install "sff-napari[plot]"`.', err=True)

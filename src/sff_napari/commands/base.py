@@ -157,7 +157,7 @@ class StackPlace(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return an address as text, everything else as a path."""
-        from sff_napari.stacks.places import is_address
+        from sff_napari.stacks.uris import is_address
 
         return value if is_address(value) else super().convert(value, param, ctx)
 

@@ -23,8 +23,8 @@ from sff_napari.commands.base import (
 )
 
 if TYPE_CHECKING:
-    from sff_napari.volumes.detecting import Detection
-    from sff_napari.volumes.running import Pool
+    from sff_napari.volumes.find.detect_volume import Detection
+    from sff_napari.volumes.run.task import Pool
 
 _MOST_ROWS = 100
 """Folds that are printed at most."""
@@ -73,8 +73,8 @@ def command(
     from sff_napari.devices import choose_device
     from sff_napari.errors import InputError
     from sff_napari.stacks.folds_file import as_document
-    from sff_napari.volumes.detecting import detect_volume
-    from sff_napari.volumes.searching import Search
+    from sff_napari.volumes.find.detect_volume import detect_volume
+    from sff_napari.volumes.find.search import Search
 
     choose_device(device)
     search = Search(threshold, max_folds, coarse, device)
@@ -116,7 +116,7 @@ def command(
 def _pool(workers: int | None, scheduler: str | None, held: ExitStack) -> Pool | None:
     if workers is None and scheduler is None:
         return None
-    from sff_napari.volumes.running import Cluster
+    from sff_napari.volumes.run.executors import Cluster
 
     cluster = Cluster(workers, scheduler)
     held.callback(cluster.close)

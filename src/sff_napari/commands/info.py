@@ -68,9 +68,9 @@ def _opened(place: Path | str, source: str | None) -> Stack:
 def _made(place: Path | str) -> dict[str, Any]:
     """Return what the record of a restored volume says; nothing of other stacks."""
     from sff_napari.errors import StackError
-    from sff_napari.stacks.places import shown
-    from sff_napari.volumes.job import PLAN, read_plan
-    from sff_napari.volumes.provenance import all_slices
+    from sff_napari.stacks.uris import shown
+    from sff_napari.volumes.run.restored_volume import PLAN, read_plan
+    from sff_napari.volumes.verify.provenance import all_slices
 
     if not isinstance(place, Path) or not (place / PLAN).is_file():
         return {}
@@ -94,8 +94,8 @@ def _made(place: Path | str) -> dict[str, Any]:
 def _stack(place: Path | str, missing: bool, source: str | None) -> dict[str, Any]:
     import numpy as np
 
-    from sff_napari.stacks.places import shown
-    from sff_napari.volumes.missing import find_missing
+    from sff_napari.stacks.uris import shown
+    from sff_napari.volumes.find.missing import find_missing
 
     with _opened(place, source) as stack:
         depth, height, width = stack.shape

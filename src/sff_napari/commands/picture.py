@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from sff_napari.arrays import GreyScale
+from sff_napari.flow_colours import colours_of
 from sff_napari.folds import Curve, Fold
 from sff_napari.io_atomic import write_bytes
 
@@ -37,20 +38,13 @@ def grey_panel(image: NDArray[Any], like: NDArray[Any] | None = None) -> Picture
 def flow_panel(flow: NDArray[np.floating[Any]]) -> tuple[Picture, float]:
     """Return a flow (2, Y, X) in colours and its largest length in pixels.
 
-    The hue is the direction, the brightness the length; grey where there is no
+    The hue is the direction, the saturation the length; grey where there is no
     source.
     """
-    known = np.isfinite(flow).all(axis=0)
-    dy, dx = np.where(known, flow, 0)
-    length = np.hypot(dy, dx)
-    largest = float(length.max())
-    strength = length / max(largest, 1e-6)
-    hue = (np.arctan2(dy, dx) / (2 * np.pi)) % 1.0
-    hsv = np.stack([hue, np.full_like(hue, 0.85), np.sqrt(strength)], axis=-1)
-    colours = Image.fromarray((hsv * 255).astype(np.uint8), mode="HSV").convert("RGB")
-    panel = np.array(colours)
-    panel[~known] = 128
-    return panel, largest
+    colours = colours_of(flow)
+    known = colours[..., 3] > 0
+    panel = np.where(known[..., None], colours[..., :3], np.uint8(128))
+    return panel, float(np.hypot(*np.where(known, flow, 0)).max())
 
 
 def fold_panel(image: NDArray[Any], folds: Sequence[Fold]) -> Picture:

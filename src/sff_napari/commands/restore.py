@@ -21,7 +21,7 @@ from sff_napari.commands.base import (
 
 if TYPE_CHECKING:
     from sff_napari.stacks import FoldsFile, Stack
-    from sff_napari.volumes.engine import Summary
+    from sff_napari.volumes.restore_volume import Summary
 
 # Written out here so that --help need not load torch; a test compares them with the core's.
 INTERPOLATIONS = ("motion", "mean", "network", "previous", "following")
@@ -151,9 +151,10 @@ def command(
             options = {"device": device, "weights": weights, "cover": cover, "tile": tile}
             told = _write_tiff(out, opened, file, wanted, choices, options, overwrite, progress)
         else:
-            from sff_napari.volumes.engine import restore_volume
-            from sff_napari.volumes.running import Cluster, Pool, Threads
-            from sff_napari.volumes.settings import Settings
+            from sff_napari.volumes.plan.settings import Settings
+            from sff_napari.volumes.restore_volume import restore_volume
+            from sff_napari.volumes.run.executors import Cluster, Threads
+            from sff_napari.volumes.run.task import Pool
 
             pool: Pool = (
                 Threads() if workers is None and scheduler is None else Cluster(workers, scheduler)
@@ -257,9 +258,9 @@ def _earlier(stack: Stack) -> dict[str, Any]:
 
 def _told(summary: Summary) -> dict[str, Any]:
     """Return what is printed about a run over a volume."""
-    from sff_napari.volumes.files import Folder
-    from sff_napari.volumes.job import read_plan
-    from sff_napari.volumes.records import read_slices
+    from sff_napari.volumes.run.folder import Folder
+    from sff_napari.volumes.run.restored_volume import read_plan
+    from sff_napari.volumes.verify.records import read_slices
 
     done = summary.outcome
     notes = [

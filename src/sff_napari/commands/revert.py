@@ -49,10 +49,10 @@ def command(
     """
     from sff_napari.commands.restore import INCOMPLETE
     from sff_napari.errors import InputError
-    from sff_napari.volumes.files import Folder
-    from sff_napari.volumes.job import read_plan
-    from sff_napari.volumes.records import PENDING, read_slices
     from sff_napari.volumes.revert import revert_folds
+    from sff_napari.volumes.run.folder import Folder
+    from sff_napari.volumes.run.restored_volume import read_plan
+    from sff_napari.volumes.verify.records import PENDING, read_slices
 
     read_plan(out)
     folder = Folder(out)

@@ -17,8 +17,8 @@ from sff_napari.progress import Reporter
 from sff_napari.restoration import DEFAULT_COVER, restore
 from sff_napari.sessions import choose_neighbours
 from sff_napari.stacks import RestoredSlice, Stack, stack_identity
-from sff_napari.volumes.plain import as_plain
-from sff_napari.volumes.restoring import unaligned
+from sff_napari.volumes.restore.block import unaligned
+from sff_napari.volumes.to_json import as_plain
 
 _LARGEST_TILE = 1024
 

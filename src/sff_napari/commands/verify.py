@@ -26,7 +26,7 @@ def command(context: click.Context, out: Path, source: str | None, as_json: bool
     Exit code: 0 if all is as the record says, 3 if not or if slices failed.
     """
     from sff_napari.commands.restore import INCOMPLETE
-    from sff_napari.volumes.verify import verify_volume
+    from sff_napari.volumes.verify.verify_volume import verify_volume
 
     with progress_bar() as progress:
         verdict = verify_volume(out, source=source, progress=progress)

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sff_napari.detection.ends import taken_to_border
-from sff_napari.detection.judge import LEAST_SCORE, lies_on, score_of, traits_of, trimmed
+from sff_napari.detection.border_extension import taken_to_border
+from sff_napari.detection.classification import LEAST_SCORE, lies_on, score_of, traits_of, trimmed
+from sff_napari.detection.continuation import followed
 from sff_napari.detection.measure import LONG_EDGE_LENGTH, Measured, Slice, level_beside, measure
-from sff_napari.detection.onward import followed
-from sff_napari.detection.strip import Points, extended, normals_of, resampled
+from sff_napari.detection.straightened_band import Points, extended, normals_of, resampled
 
 _STEP = 2.0
 """Distance between the samples of a ray, px."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from sff_napari.arrays import as_slice
 from sff_napari.detection.binarise import averaged, checked_threshold, measure_darkness
+from sff_napari.detection.border_extension import taken_to_border
 from sff_napari.detection.branches import branches_of
-from sff_napari.detection.ends import taken_to_border
-from sff_napari.detection.judge import (
+from sff_napari.detection.classification import (
     LEAST_SCORE,
     is_seam,
     lies_on,
@@ -22,8 +22,8 @@ from sff_napari.detection.judge import (
     traits_of,
     trimmed,
 )
+from sff_napari.detection.continuation import carried_on
 from sff_napari.detection.measure import Measured, Slice, at_full_scale, finished, measure
-from sff_napari.detection.onward import carried_on
 from sff_napari.detection.ridge import Ridge, follow
 from sff_napari.detection.search import SIDE, Seed, find_seeds
 from sff_napari.detection.vertices import to_fold

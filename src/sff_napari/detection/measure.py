@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sff_napari.arrays import GreyScale
 from sff_napari.detection.binarise import Darkness
-from sff_napari.detection.strip import (
+from sff_napari.detection.straightened_band import (
     Points,
     inside_share,
     lengths_along,

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sff_napari.detection.strip import (
+from sff_napari.detection.straightened_band import (
     Points,
     best_path,
     extended,

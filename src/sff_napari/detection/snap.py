@@ -9,8 +9,8 @@ import torch
 
 from sff_napari.arrays import as_slice
 from sff_napari.detection.binarise import measure_darkness
-from sff_napari.detection.ends import taken_to_border
-from sff_napari.detection.judge import trimmed
+from sff_napari.detection.border_extension import taken_to_border
+from sff_napari.detection.classification import trimmed
 from sff_napari.detection.measure import Slice, at_full_scale, finished, measure
 from sff_napari.detection.ridge import STEP, follow
 from sff_napari.detection.vertices import to_fold

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sff_napari.detection.strip import Points, lengths_along, smooth
+from sff_napari.detection.straightened_band import Points, lengths_along, smooth
 from sff_napari.folds import Curve, Fold
 from sff_napari.folds.fold import FoldSource
 

@@ -12,8 +12,9 @@ from sff_napari.errors import InputError
 from sff_napari.evaluation.cases import Perturbation, Trials
 from sff_napari.evaluation.methods import Settings, chosen
 from sff_napari.evaluation.scoring import mean_and_interval, scored
-from sff_napari.evaluation.tables import cell, slice_ranges
+from sff_napari.evaluation.tables import cell
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
+from sff_napari.stacks.slice_numbers import slice_ranges
 
 USUAL = (
     "line-offset=3",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sff_napari.evaluation.segmentation import BAND, NEAR
+from sff_napari.stacks.slice_numbers import slice_ranges
 
 if TYPE_CHECKING:
     from sff_napari.evaluation.evaluate import Evaluation
@@ -83,16 +83,3 @@ def _share(share: tuple[float, float, float]) -> str:
 def cell(value: float, digits: int, width: int) -> str:
     """Return a number in a cell of a table, a dash where there is none."""
     return f"{'-':>{width}}" if not math.isfinite(value) else f"{value:>{width}.{digits}f}"
-
-
-def slice_ranges(slices: Sequence[int]) -> str:
-    """Return slice numbers as people write them: ``3,7-9``."""
-    parts, ordered = [], sorted(slices)
-    start = last = ordered[0]
-    for z in [*ordered[1:], -2]:
-        if z == last + 1:
-            last = z
-            continue
-        parts.append(str(start) if start == last else f"{start}-{last}")
-        start = last = z
-    return ",".join(parts)

@@ -10,10 +10,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QPushButton, QShortcut, QSizePolicy, QWidget
 
-from sff_napari.napari_plugin.opening import ask_for_lines, ask_for_result
+from sff_napari.napari_plugin.controller.opening import ask_for_lines, ask_for_result
 
 if TYPE_CHECKING:
-    from sff_napari.napari_plugin.controller import Controller
+    from sff_napari.napari_plugin.controller.controller import Controller
 
 Call = Callable[["Controller"], Any]
 

@@ -1,7 +1,7 @@
 """The paper's three networks and their weights."""
 
-from sff_napari.networks.filling import FillingNetwork
 from sff_napari.networks.fusion import FusionNetwork
+from sff_napari.networks.inpainting import FillingNetwork
 from sff_napari.networks.interpolation import InterpolationNetwork
 from sff_napari.networks.unfolding import UnfoldingNetwork
 

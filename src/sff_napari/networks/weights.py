@@ -23,8 +23,8 @@ from torch import Tensor, nn
 import sff_napari
 from sff_napari.errors import InputError, WeightsError
 from sff_napari.io_atomic import write_bytes
-from sff_napari.networks.filling import FillingNetwork
 from sff_napari.networks.fusion import FusionNetwork
+from sff_napari.networks.inpainting import FillingNetwork
 from sff_napari.networks.interpolation import InterpolationNetwork
 from sff_napari.networks.unfolding import UnfoldingNetwork
 

@@ -1,8 +1,8 @@
-"""One writer for each session: a lock file beside the session's folder.
+"""Let one viewer at a time write to a session: a lock file beside the session's folder.
 
 The system holds the lock and lets go of it when the process ends, however it
-ends.  So a file that a killed napari left behind locks nothing.  What the
-file says (process, computer) is for people.
+ends.  So a file that a killed napari left behind locks nothing.  A second file
+says who holds it (process, computer), for people.
 """
 
 from __future__ import annotations
@@ -17,13 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
-_FAR = 1 << 20
-"""Windows bars others from reading what is locked: a byte far behind the text is locked."""
+from filelock import FileLock, Timeout
 
 
 @dataclass(frozen=True)
@@ -66,12 +60,13 @@ class SessionLock:
     def __init__(self, session: Path) -> None:
         self.path = session.with_name(session.name + ".lock")
         self.holder: Holder | None = None
-        self._file: int | None = None
+        # Threads take turns to save, and any of them may have been the one that took the lock.
+        self._lock = FileLock(self.path, timeout=0, thread_local=False)
 
     @property
     def held(self) -> bool:
         """Whether this object holds the lock."""
-        return self._file is not None
+        return self._lock.is_locked
 
     def acquire(self) -> bool:
         """Take the lock if nobody else has it.
@@ -87,63 +82,45 @@ class SessionLock:
             If the lock file cannot be made.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        while self._file is None:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        if not self.held:
             try:
-                _lock(file)
-            except OSError:
-                self.holder = _read(file)
-                os.close(file)
+                self._lock.acquire()
+            except Timeout:
+                self.holder = _read(self._about)
                 return False
-            # Somebody may have deleted the file between opening and locking it.
-            if not _is_same(file, self.path):
-                os.close(file)
-                continue
-            self._file = file
         me = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat("T", "seconds"))
-        os.ftruncate(self._file, 0)
-        os.lseek(self._file, 0, os.SEEK_SET)
-        os.write(self._file, json.dumps(vars(me)).encode())
+        with suppress(OSError):  # only people read it
+            self._about.write_text(json.dumps(vars(me)), encoding="utf-8")
         self.holder = me
         return True
 
     def release(self) -> None:
         """Let others have it."""
-        file, self._file = self._file, None
-        if file is None:
-            return
-        if sys.platform == "win32":
-            # An open file cannot be deleted there.
-            os.close(file)
-            with suppress(OSError):
-                self.path.unlink()
+        if not self.held:
             return
         with suppress(OSError):
+            self._about.unlink()
+        # An open file cannot be removed on Windows; elsewhere nobody may take it in between.
+        if sys.platform != "win32":
+            self._remove()
+        self._lock.release()
+        if sys.platform == "win32":
+            self._remove()
+
+    @property
+    def _about(self) -> Path:
+        """The file that says who holds the lock: what is locked cannot be read on Windows."""
+        return self.path.with_name(self.path.name + ".json")
+
+    def _remove(self) -> None:
+        with suppress(OSError):
             self.path.unlink()
-        os.close(file)
 
 
-def _lock(file: int) -> None:
-    if sys.platform == "win32":
-        os.lseek(file, _FAR, os.SEEK_SET)
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        os.lseek(file, 0, os.SEEK_SET)
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _is_same(file: int, path: Path) -> bool:
+def _read(path: Path) -> Holder:
+    """Return what the file beside a lock says; unknown while it is being written."""
     try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except OSError:
-        return False
-
-
-def _read(file: int) -> Holder:
-    """Return what the lock file says; unknown while it is being written."""
-    try:
-        os.lseek(file, 0, os.SEEK_SET)
-        raw: dict[str, Any] = json.loads(os.read(file, 4096))
+        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return Holder(int(raw["pid"]), str(raw["host"]), str(raw["since"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Holder()

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 from numpy.typing import NDArray
 
 from sff_napari.errors import StackError
@@ -65,13 +65,7 @@ def identify(shape: Iterable[int], dtype: Any, first_slice: NDArray[Any]) -> Ide
 
 def user_folder() -> Path:
     """Return the folder for sessions of stacks that have no place on disk of their own."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "sff-napari" / "sessions"
+    return Path(platformdirs.user_data_dir("sff-napari", appauthor=False)) / "sessions"
 
 
 def session_places(

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import SffError
-from sff_napari.stacks.places import is_address
 from sff_napari.stacks.stack import Stack
+from sff_napari.stacks.uris import is_address
 
 VERSION = 1
 _SIDE = 64

@@ -8,7 +8,7 @@ from pathlib import Path
 import zarr
 
 from sff_napari.stacks import multiscale
-from sff_napari.stacks.places import Place, below, shown
+from sff_napari.stacks.uris import Place, below, shown
 
 _DEEPEST = 6
 _MOST = 6

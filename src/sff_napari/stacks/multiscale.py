@@ -86,6 +86,20 @@ def ome_part(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def image_document(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], str] | None:
+    """Return the first image of a group as it is written, and the version of the format.
+
+    None if the group holds no image whose levels have paths.
+    """
+    ome = ome_part(attributes)
+    try:
+        image = ome["multiscales"][0]
+        [str(dataset["path"]) for dataset in image["datasets"]]
+        return dict(image), str(ome.get("version") or image.get("version") or "0.4")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return None
+
+
 def parse(attributes: Mapping[str, Any], dimensions: int | None = None) -> Multiscale:
     """Return what the attributes of a zarr group say about its image.
 

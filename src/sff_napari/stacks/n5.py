@@ -9,10 +9,10 @@ from typing import Any
 from sff_napari.errors import StackError
 from sff_napari.stacks.chunk_files import ChunkFiles
 from sff_napari.stacks.inside import folders_with, listed
-from sff_napari.stacks.places import Place, below, shown
 from sff_napari.stacks.stack import Stack, VoxelSize
 from sff_napari.stacks.tensorstores import Box, read_json, stack_of_box
 from sff_napari.stacks.units import voxel_size
+from sff_napari.stacks.uris import Place, below, shown
 
 KIND = "N5"
 _MOST_LEVELS = 24

@@ -15,9 +15,10 @@ from zarr.storage import FsspecStore
 from sff_napari.errors import StackError
 from sff_napari.stacks import zarrs
 from sff_napari.stacks.fingerprint import changed_slices
-from sff_napari.stacks.layers import FilesStore, LayeredStore
-from sff_napari.stacks.places import checked_address, is_address, shown, store_options
+from sff_napari.stacks.layered_store import FilesStore, LayeredStore
+from sff_napari.stacks.open_source import open_source
 from sff_napari.stacks.stack import Stack
+from sff_napari.stacks.uris import checked_address, is_address, shown, store_options
 
 MANIFEST = "sff_napari/plan.json"
 VARIABLE = "SFF_NAPARI_SOURCE"
@@ -166,8 +167,7 @@ def store_below(place: Path, manifest: Mapping[str, Any], below: str, depth: int
         )
     if manifest.get("zarr", True):
         return store_at(below, None, depth)
-    from sff_napari.stacks.below import StackStore
-    from sff_napari.stacks.opening import open_stack
+    from sff_napari.stacks.stack_store import StackStore
 
     if not is_address(below) and zarrs.is_zarr(Path(below).expanduser()):
         raise StackError(
@@ -178,7 +178,7 @@ def store_below(place: Path, manifest: Mapping[str, Any], below: str, depth: int
         arrays = {path: (place / path / "zarr.json").read_bytes() for path in manifest["arrays"]}
     except OSError as error:
         raise StackError(f"{place} is a damaged overlay: metadata is missing.") from error
-    stack = open_stack(below, dict(manifest["source"]["select"]))
+    stack = open_source(below, dict(manifest["source"]["select"]))
     try:
         return StackStore(stack, arrays, str(place))
     except StackError:
@@ -210,13 +210,11 @@ def stack_below(
     StackError
         If it cannot be used.
     """
-    from sff_napari.stacks.opening import open_stack
-
     below = below_overlay(place, manifest, source or asked_source())
     chosen = dict(manifest["source"].get("select") or {}) if select is None else select
     folder = None if is_address(below) else Path(below).expanduser()
     if folder is None or not folder.is_dir() or read_manifest(folder) is None:
-        return open_stack(below, chosen)
+        return open_source(below, chosen)
     # What the user says in the environment is of the upper overlay alone.
     store = store_at(below, None, 1)
     inner = read_manifest(folder) or {}

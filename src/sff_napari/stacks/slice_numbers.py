@@ -1,6 +1,8 @@
-"""Slice numbers as people write them."""
+"""Read and write slice numbers as people write them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from sff_napari.errors import InputError
 
@@ -38,3 +40,20 @@ def parse_slices(text: str | None, count: int) -> list[int]:
             )
         chosen.update(range(first, last + 1))
     return sorted(chosen)
+
+
+def slice_ranges(numbers: Iterable[int]) -> str:
+    """Return slice numbers as people write them, ``0-4,7``; `parse_slices` reads it.
+
+    Parameters
+    ----------
+    numbers : iterable of int
+        In any order; an empty one gives an empty text.
+    """
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)

@@ -23,9 +23,9 @@ from sff_napari.stacks.array_readers import (
     slice_reader,
 )
 from sff_napari.stacks.chunk_files import Part
-from sff_napari.stacks.places import shown
 from sff_napari.stacks.pyramids import Level
 from sff_napari.stacks.slice_numbers import parse_slices
+from sff_napari.stacks.uris import shown
 
 VoxelSize = tuple[float, float, float]
 """Size (z, y, x) of a voxel in nm."""

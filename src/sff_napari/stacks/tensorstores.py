@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from sff_napari.errors import StackError
 from sff_napari.stacks.axes import choose_axes
 from sff_napari.stacks.chunk_files import COMPRESSED, ChunkFiles
-from sff_napari.stacks.places import Place, below, explain_remote, name_of, shown
 from sff_napari.stacks.pyramids import coarser_levels
 from sff_napari.stacks.stack import Stack, VoxelSize
+from sff_napari.stacks.uris import Place, below, explain_remote, name_of, shown
 
 _CACHE = 256 * 2**20
 """Chunks kept in memory, in bytes: slices that follow each other share them."""

@@ -19,11 +19,11 @@ from sff_napari.stacks.axes import choose_axes
 from sff_napari.stacks.chunk_files import ChunkFiles
 from sff_napari.stacks.codecs import check_codecs, storage_facts
 from sff_napari.stacks.inside import images_in, listed
-from sff_napari.stacks.layers import FilesStore
-from sff_napari.stacks.places import Place, below, explain_remote, name_of, shown, store_options
+from sff_napari.stacks.layered_store import FilesStore
 from sff_napari.stacks.pyramids import coarser_levels
 from sff_napari.stacks.stack import Stack, VoxelSize
 from sff_napari.stacks.units import voxel_size
+from sff_napari.stacks.uris import Place, below, explain_remote, name_of, shown, store_options
 
 _MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 

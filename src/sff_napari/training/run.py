@@ -11,8 +11,8 @@ from torch import nn
 from sff_napari.errors import InputError
 from sff_napari.networks import UnfoldingNetwork, weights
 from sff_napari.progress import ProgressCallback
-from sff_napari.training.card import write_card
 from sff_napari.training.data import open_sets
+from sff_napari.training.model_card import write_card
 from sff_napari.training.pairs import paired
 from sff_napari.training.parallel import Ranks, ranks
 from sff_napari.training.records import RunFolder

@@ -19,8 +19,8 @@ from torch.utils.data import Dataset
 from sff_napari.folds import Curve, LineCoordinates, fold_displacement, unfold_displacement
 from sff_napari.simulation import FoldPlan, random_realistic, random_straight
 from sff_napari.simulation.appearance import paint_realistic
-from sff_napari.training.bands import band_sample, zoomed, zoomed_side
 from sff_napari.training.data import TripleSet
+from sff_napari.training.inpainting_samples import band_sample, zoomed, zoomed_side
 from sff_napari.training.settings import STAGES, TrainingSettings
 from sff_napari.warp import sample as read_at
 

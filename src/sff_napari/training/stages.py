@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sff_napari.devices import autocast
 from sff_napari.networks.weights import new_network
-from sff_napari.training.filling import (
+from sff_napari.training.inpainting import (
     filling_distance,
     filling_losses,
     filling_picture,

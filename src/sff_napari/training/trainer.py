@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, default_collate, get_worker_info
 from sff_napari.errors import Cancelled, InputError
 from sff_napari.progress import ProgressCallback
 from sff_napari.training.data import TripleSet
-from sff_napari.training.judge import BEGIN, Judge
+from sff_napari.training.discriminator import BEGIN, Judge
 from sff_napari.training.parallel import Ranks
 from sff_napari.training.records import RunFolder
 from sff_napari.training.samples import VALIDATION, Sample, SampleSet

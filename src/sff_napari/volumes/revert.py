@@ -11,18 +11,19 @@ from sff_napari.errors import InputError, StackError
 from sff_napari.folds import Fold
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.stacks.overlay import stack_below
-from sff_napari.volumes import records
-from sff_napari.volumes.build import Build
-from sff_napari.volumes.files import WORK, Folder
-from sff_napari.volumes.job import SELF, read_plan
-from sff_napari.volumes.lock import Lock
-from sff_napari.volumes.outcome import Outcome
-from sff_napari.volumes.provenance import bring_back, check_revert
-from sff_napari.volumes.running import Pool, Threads
-from sff_napari.volumes.settings import Settings
-from sff_napari.volumes.slices import SlicePlan, plan_slice
-from sff_napari.volumes.source_state import check_unchanged
-from sff_napari.volumes.verify import origin_below
+from sff_napari.volumes.pipeline import Pipeline
+from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.slice_plan import SlicePlan, plan_slice
+from sff_napari.volumes.run.executors import Threads
+from sff_napari.volumes.run.folder import WORK, Folder
+from sff_napari.volumes.run.lock import Lock
+from sff_napari.volumes.run.restored_volume import SELF, read_plan
+from sff_napari.volumes.run.run_result import RunResult
+from sff_napari.volumes.run.task import Pool
+from sff_napari.volumes.verify import records
+from sff_napari.volumes.verify.provenance import bring_back, check_revert
+from sff_napari.volumes.verify.source_state import check_unchanged
+from sff_napari.volumes.verify.verify_volume import origin_below
 
 MOST = 1_000_000
 
@@ -37,7 +38,7 @@ def revert_folds(
     pool: Pool | None = None,
     progress: ProgressCallback | None = None,
     cancelled: CancelledCallback | None = None,
-) -> Outcome:
+) -> RunResult:
     """Take folds back.
 
     A slice whose folds are all taken back gets its original bytes.  A slice
@@ -63,7 +64,7 @@ def revert_folds(
 
     Returns
     -------
-    Outcome
+    RunResult
         What was done anew.
 
     Raises
@@ -94,7 +95,7 @@ def revert_folds(
             folder.remove(records.PENDING)
         if (out / WORK).exists():
             folder.clear_work()
-        return Outcome()
+        return RunResult()
     if any(one.folds for one in plans) and settings.digests() != plan["weights_sha256"]:
         raise InputError(
             "The remaining folds must be restored anew, but the volume was made with other "
@@ -106,7 +107,7 @@ def revert_folds(
             check_unchanged(out, stack)
     with Lock(out):
         folder.put(records.PENDING, records.to_json(sorted(wanted)))
-        build = Build(
+        build = Pipeline(
             out,
             below or SELF,
             pool or Threads(),

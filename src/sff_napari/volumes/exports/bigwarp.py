@@ -66,7 +66,7 @@ def write_landmarks(
             report(number / len(field.slices), f"slice {z}")
             rows = landmarks(field, z, source.folds.get(z, ()), source.shape[1:])
             text = "".join(
-                ",".join(f'"{cell}"' for cell in (f"Pt-{i}", "true", *row)) + "\n"
+                ",".join(f'"{chunk}"' for chunk in (f"Pt-{i}", "true", *row)) + "\n"
                 for i, row in enumerate(rows)
             )
             (partial / f"{source.names[z]}.csv").write_text(text, encoding="ascii")

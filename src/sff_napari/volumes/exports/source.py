@@ -15,10 +15,10 @@ from sff_napari.errors import InputError
 from sff_napari.folds import Fold
 from sff_napari.stacks import VoxelSize, open_stack, read_folds
 from sff_napari.stacks.overlay import store_at
-from sff_napari.volumes.files import Folder
-from sff_napari.volumes.job import PLAN, read_plan
-from sff_napari.volumes.provenance import all_slices
-from sff_napari.volumes.records import read_slices
+from sff_napari.volumes.run.folder import Folder
+from sff_napari.volumes.run.restored_volume import PLAN, read_plan
+from sff_napari.volumes.verify.provenance import all_slices
+from sff_napari.volumes.verify.records import read_slices
 
 TILE = 1024
 """Side of the parts in which a displacement is read, px."""

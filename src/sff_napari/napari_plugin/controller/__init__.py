@@ -1,0 +1,1 @@
+"""What the widgets call: detection, line editing, restoration, review, history, autosave."""

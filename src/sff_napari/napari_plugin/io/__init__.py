@@ -1,0 +1,1 @@
+"""Read and write what napari opens and saves for the plugin; the sample."""

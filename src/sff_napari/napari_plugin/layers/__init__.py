@@ -1,0 +1,1 @@
+"""Layers of the viewer: fold lines, results, and image layers read as stacks."""

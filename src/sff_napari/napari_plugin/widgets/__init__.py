@@ -1,0 +1,1 @@
+"""Dock widgets, their sections, dialogs and windows."""

@@ -1,0 +1,1 @@
+"""Work in other threads: jobs, and the functions that run in them."""

@@ -1,0 +1,1 @@
+"""Find the folds and the missing slices of a whole volume."""

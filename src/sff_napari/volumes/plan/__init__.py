@@ -1,0 +1,1 @@
+"""Decide what a run over a volume does: slices, neighbours, blocks, and keys for all results."""

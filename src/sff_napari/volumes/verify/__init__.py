@@ -1,0 +1,1 @@
+"""Record what was done to a volume, and check a volume against its record."""

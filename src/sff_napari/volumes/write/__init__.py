@@ -1,0 +1,1 @@
+"""Write chunks, derived arrays and coarser levels; copy what is not changed."""
