@@ -120,20 +120,27 @@ class ImageModel:
             return signal
         return -torch.log(signal.clamp(least, 1.0))
 
+    def blurred_signal(
+        self, sums: torch.Tensor, tilts: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the noise-free signal as it is seen through the known defocus."""
+        signal = self.signal(sums)
+        if self.blur is None:
+            return signal
+        background = 1.0 if self.contrast == "bright" else 0.0
+        return self.blur(signal - background, tilts) + background
+
     def expected(self, sums: torch.Tensor, tilts: torch.Tensor | None = None) -> torch.Tensor:
         """Return the expected scaled images (T, Y, X); `tilts` are their numbers in the series."""
-        signal = self.signal(sums)
-        if self.blur is not None:
-            background = 1.0 if self.contrast == "bright" else 0.0
-            signal = self.blur(signal - background, tilts) + background
-        return _look_up(self.mean, signal)
+        return _look_up(self.mean, self.blurred_signal(sums, tilts))
 
     def whitened(
         self, sums: torch.Tensor, images: torch.Tensor, tilts: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return the residuals in units of their noise."""
         with torch.no_grad():
-            root = _look_up(self.precision, self.signal(sums)).sqrt()
+            signal = self.signal(sums).clamp(0, _LARGEST_SIGNAL)
+            root = _look_up(self.precision, signal).sqrt()
         return (self.expected(sums, tilts) - images) * root
 
     def gradient(
@@ -159,7 +166,8 @@ class ImageModel:
 
     def typical_sensitivity(self, sums: torch.Tensor) -> float:
         """Return the root mean square of the sensitivity over pixels with these sums."""
-        return float(_look_up(self.sensitivity(), self.signal(sums)).square().mean().sqrt())
+        signal = self.signal(sums).clamp(0, _LARGEST_SIGNAL)
+        return float(_look_up(self.sensitivity(), signal).square().mean().sqrt())
 
     def to(self, device: torch.device) -> ImageModel:
         """Return the model with its tables on a device."""
@@ -182,10 +190,7 @@ class ImageModel:
         images : Tensor, (T, Y, X)
             Scaled.
         """
-        signal = self.signal(sums)
-        if self.blur is not None:
-            background = 1.0 if self.contrast == "bright" else 0.0
-            signal = self.blur(signal - background) + background
+        signal = self.blurred_signal(sums)
         spread = _spread_by_signal(
             signal.cpu().numpy().ravel(), images.cpu().numpy().ravel(), self.levels
         )
@@ -207,7 +212,7 @@ def _look_up(table: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
     below = place.detach().clamp(0, _ENTRIES - 2).long()
     share = place - below
     low = table[below]
-    return low + share.clamp(-1e3, 1.0) * (table[below + 1] - low)
+    return low + share * (table[below + 1] - low)
 
 
 def _clipped_moments(

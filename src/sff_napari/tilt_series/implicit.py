@@ -48,7 +48,7 @@ class ImplicitSettings:
     rows: int = 8
     steps: int = 2500
     rate: float = 4e-3
-    smoothness: float = 0.2
+    smoothness: float = 0.25
 
 
 SMALL = ImplicitSettings()
@@ -250,16 +250,22 @@ class _Training:
     def _flow_loss(
         self, model: ImageModel, sums: torch.Tensor, images: torch.Tensor
     ) -> torch.Tensor:
-        """Return minus the log-density of the noise, with a penalty on its mean.
+        """Return minus the log-likelihood of each pixel, with a penalty on the noise's mean.
 
-        The noise is what remains beside the expected, clipped mean of the image model: a
-        flow of free mean would let noise and signal trade offsets.
+        A pixel at an end where the series is clipped stands for all noise beyond it.
+        The mean noise is held at 0: left free, noise and signal would trade offsets.
         """
         assert self.flow is not None
-        expected = model.expected(sums, self._problem.numbers)
+        clean = model.blurred_signal(sums, self._problem.numbers)
         signals = torch.linspace(0, 1, 32, device=sums.device)
-        spread = self.flow.scale
-        anchor = (self.flow.mean(signals) / spread).square().mean()
-        # Clipped values are spread over a small step, or their density would be infinite.
-        jitter = 0.05 * spread * torch.randn_like(images)
-        return -self.flow.log_density(images + jitter - expected, expected) + 100.0 * anchor
+        anchor = (self.flow.mean(signals) / self.flow.scale).square().mean()
+        z, log_slope = self.flow(images - clean, clean)
+        likelihood = -0.5 * z.square() + log_slope
+        levels = model.levels
+        if levels.clipped_high:
+            high = torch.special.log_ndtr(-z)
+            likelihood = torch.where(images >= levels.high - 1e-6, high, likelihood)
+        if levels.clipped_low:
+            low = torch.special.log_ndtr(z)
+            likelihood = torch.where(images <= levels.low + 1e-6, low, likelihood)
+        return 100.0 * anchor - likelihood
