@@ -44,9 +44,7 @@ _METHODS = (
 @click.option(
     "--thickness", type=click.IntRange(1), help="Slices of the volume.  [default: estimated]"
 )
-@click.option(
-    "--method", type=click.Choice(_METHODS), default="grid", help="How to reconstruct."
-)
+@click.option("--method", type=click.Choice(_METHODS), default="grid", help="How to reconstruct.")
 @click.option(
     "--defocus",
     type=click.FloatRange(0, 50),
@@ -131,9 +129,7 @@ def command(**choices: Any) -> None:
         **made.report,
     }
     # A stopped tilt series lies as it was given: images in the order of the file that were used.
-    write_tomogram(
-        out, replace(made), record, pixel_size=size, overwrite=choices["overwrite"]
-    )
+    write_tomogram(out, replace(made), record, pixel_size=size, overwrite=choices["overwrite"])
     if not made.report["stopped"]:
         checkpoint.remove()
     _tell(out, made, record, as_json)
@@ -167,9 +163,7 @@ def _used(count: int, left_out: str | None) -> Any:
         try:
             skipped |= set(range(int(first), int(last or first) + 1))
         except ValueError as error:
-            raise InputError(
-                f"{part!r} names no images: write numbers such as 3,7-9."
-            ) from error
+            raise InputError(f"{part!r} names no images: write numbers such as 3,7-9.") from error
     unknown = [number for number in skipped if not 0 <= number < count]
     if unknown:
         raise InputError(f"There is no image {min(unknown)}: the series has 0 to {count - 1}.")

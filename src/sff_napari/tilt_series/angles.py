@@ -95,5 +95,3 @@ def write_tilts(path: Path, tilts: NDArray[np.float64]) -> None:
         If the file cannot be written.
     """
     write_bytes(path, "".join(f"{tilt:.4f}\n" for tilt in tilts).encode())
-
-

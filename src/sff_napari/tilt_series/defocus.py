@@ -51,12 +51,6 @@ class DefocusBlur:
         self._place = self._place.to(device)
         return self
 
-    def some(self, chosen: torch.Tensor) -> DefocusBlur:
-        """Return the blur of the chosen images only."""
-        part = DefocusBlur.__new__(DefocusBlur)
-        part.largest, part._levels, part._place = self.largest, self._levels, self._place[chosen]
-        return part
-
     def __call__(self, images: torch.Tensor, tilts: torch.Tensor | None = None) -> torch.Tensor:
         """Return images (T, Y, X), 0 outside, blurred; `tilts` are their numbers."""
         place = self._place if tilts is None else self._place[tilts]

@@ -68,7 +68,11 @@ class Score:
 
 
 def evaluate_series(
-    made: SimulatedSeries, methods: Sequence[Method], *, seed: int, defocus: float | None = None,
+    made: SimulatedSeries,
+    methods: Sequence[Method],
+    *,
+    seed: int,
+    defocus: float | None = None,
     minutes: float | None = None,
 ) -> Iterator[Score]:
     """Yield the scores of methods on a bright-field series, the linear ones at their best as well.
@@ -172,7 +176,9 @@ def evaluate_phantoms(
         made = simulate_tilts(make_phantom(shape, kind=kind, seed=seed), defocus=defocus, seed=seed)
         yield from evaluate_series(made, methods, seed=seed, minutes=minutes)
         if defocus:
-            for score in evaluate_series(made, methods, seed=seed, defocus=defocus, minutes=minutes):
+            for score in evaluate_series(
+                made, methods, seed=seed, defocus=defocus, minutes=minutes
+            ):
                 if "best" not in score.method:
                     yield Score(
                         seed,

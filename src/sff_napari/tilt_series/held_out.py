@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -149,17 +149,3 @@ class HeldOutTest:
             reporter(number / len(CUTOFF_CHOICES), "choosing the filter")
             tried[value] = self.score(weighted_back_projection(grid.projector, sums, value))
         return self._result(tried)
-
-
-def without_tilts(problem: Problem, chosen: NDArray[Any]) -> Problem:
-    """Return the problem of the chosen tilts only."""
-    where = torch.from_numpy(np.asarray(chosen)).to(problem.device)
-    model = problem.model
-    if model.blur is not None:
-        model = replace(model, blur=model.blur.some(where))
-    return replace(
-        problem,
-        series=problem.series.some(chosen),
-        visible=problem.visible[where],
-        model=model,
-    )

@@ -77,9 +77,7 @@ def find_levels(series: NDArray[Any], contrast: Contrast) -> Levels:
     if empty - dark < 1e-6 * max(abs(high), abs(low), 1e-30):
         dark, empty = low, high
     span = empty - dark
-    return Levels(
-        dark, empty, clipped_low, clipped_high, (low - dark) / span, (high - dark) / span
-    )
+    return Levels(dark, empty, clipped_low, clipped_high, (low - dark) / span, (high - dark) / span)
 
 
 def _signals() -> NDArray[np.float64]:
@@ -120,9 +118,7 @@ class ImageModel:
             return signal
         return -torch.log(signal.clamp(least, 1.0))
 
-    def blurred_signal(
-        self, sums: torch.Tensor, tilts: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def blurred_signal(self, sums: torch.Tensor, tilts: torch.Tensor | None = None) -> torch.Tensor:
         """Return the noise-free signal as it is seen through the known defocus."""
         signal = self.signal(sums)
         if self.blur is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -45,8 +46,8 @@ class ImplicitSettings:
     layers: int = 4
     frequencies: int = 5
     skip: int | None = None
-    rows: int = 8
-    steps: int = 2500
+    rows: int = 4
+    steps: int = 4000
     rate: float = 4e-3
     smoothness: float = 0.25
 
@@ -55,7 +56,13 @@ SMALL = ImplicitSettings()
 """What two processor cores can train in minutes."""
 
 PAPER = ImplicitSettings(
-    features=256, layers=9, frequencies=10, skip=5, rows=8, steps=400_000, rate=5e-5,
+    features=256,
+    layers=9,
+    frequencies=10,
+    skip=5,
+    rows=8,
+    steps=400_000,
+    rate=5e-5,
     smoothness=0.0,
 )
 """The network and schedule of the paper, for those with a GPU and a day."""
@@ -83,7 +90,7 @@ class ImplicitVolume(nn.Module):
         sizes = [encoded, *[settings.features] * settings.layers]
         self.hidden = nn.ModuleList(
             nn.Linear(a + (encoded if number == settings.skip else 0), b)
-            for number, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
+            for number, (a, b) in enumerate(itertools.pairwise(sizes))
         )
         self.last = nn.Linear(settings.features, 1)
         nn.init.constant_(self.last.bias, -3.0)
@@ -205,8 +212,11 @@ class _Training:
         sensitivity = problem.model.typical_sensitivity(sums)
         rays = len(problem.images) * problem.projector.width
         self._smoothness = (
-            settings.smoothness * sensitivity * math.sqrt(len(problem.images))
-            * (problem.projector.thickness * problem.projector.width) / rays
+            settings.smoothness
+            * sensitivity
+            * math.sqrt(len(problem.images))
+            * (problem.projector.thickness * problem.projector.width)
+            / rays
         )
         self.flow: NoiseFlow | None = None
         if flow:

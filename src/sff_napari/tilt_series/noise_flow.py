@@ -70,15 +70,15 @@ class NoiseFlow(nn.Module):
         # alpha = 0, softplus(beta) = 1: starts as the identity.
         identity = torch.tensor([0.0, 0.0, math.log(math.e - 1)])
         self.free = nn.Parameter(identity.repeat(layers, 1))
-        self.conditional = nn.ModuleList(
-            nn.Sequential(nn.Linear(1, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 3), nn.Tanh())
-            for _ in range(layers)
-        )
-        for network in self.conditional:
-            last = network[2]
+        self.conditional = nn.ModuleList()
+        for _ in range(layers):
+            last = nn.Linear(_HIDDEN, 3)
             nn.init.normal_(last.weight, std=1e-3)
             with torch.no_grad():
                 last.bias.copy_(torch.atanh(identity / _PARAMETER_RANGE))
+            self.conditional.append(
+                nn.Sequential(nn.Linear(1, _HIDDEN), nn.ReLU(), last, nn.Tanh())
+            )
 
     def _parameters_at(self, clean: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
         parameters = [tuple(row) for row in self.free]

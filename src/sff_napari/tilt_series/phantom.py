@@ -90,8 +90,7 @@ class _Canvas:
         low = np.maximum(np.floor((centre - reach) * _FINER).astype(int), 0)
         high = np.minimum(np.ceil((centre + reach) * _FINER).astype(int) + 1, self._data.shape)
         grids = [
-            (np.arange(a, b) + 0.5) / _FINER - c
-            for a, b, c in zip(low, high, centre, strict=True)
+            (np.arange(a, b) + 0.5) / _FINER - c for a, b, c in zip(low, high, centre, strict=True)
         ]
         window = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         return window, np.stack(np.meshgrid(*grids, indexing="ij"))
@@ -102,8 +101,7 @@ class _Canvas:
         reach = float(axes.max())
         window, offsets = self._around(self._place(rng, reach), reach + 1)
         radius = np.sqrt(
-            (np.einsum("ij,jzyx->izyx", turn, offsets) ** 2
-             / (axes**2)[:, None, None, None]).sum(0)
+            (np.einsum("ij,jzyx->izyx", turn, offsets) ** 2 / (axes**2)[:, None, None, None]).sum(0)
         )
         wall = rng.uniform(1.5, 3.5) / axes.min()
         density, filling = rng.uniform(0.25, 0.8), rng.choice([0.0, rng.uniform(0.05, 0.3)])

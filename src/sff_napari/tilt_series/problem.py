@@ -77,9 +77,7 @@ class Problem:
         """Return the fit of a volume to all images, or to the chosen ones."""
         numbers = np.arange(len(self.series.tilts)) if chosen is None else np.asarray(chosen)
         _, width, _ = self.shape
-        projector = Projector(
-            self.series.tilts[numbers], width, self.thickness, device=self.device
-        )
+        projector = Projector(self.series.tilts[numbers], width, self.thickness, device=self.device)
         images = torch.from_numpy(self.levels.scale(self.series.images[numbers]))
         where = torch.from_numpy(numbers).to(self.device)
         return GridProblem(

@@ -24,9 +24,7 @@ def _ramp_squared(t: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.maximum(t, 0.0) ** 2
 
 
-def _shadow_integral(
-    t: NDArray[np.float64], cosine: float, sine: float
-) -> NDArray[np.float64]:
+def _shadow_integral(t: NDArray[np.float64], cosine: float, sine: float) -> NDArray[np.float64]:
     """Return the share of a unit voxel's shadow that lies below `t`, the trapezoid's integral."""
     a, b = max(abs(cosine), _NARROWEST), max(abs(sine), _NARROWEST)
     outer, inner = (a + b) / 2, (a - b) / 2
@@ -74,9 +72,7 @@ def strip_matrix(
         cosine, sine = float(np.cos(tilt)), float(np.sin(tilt))
         centre = (y[None, :] * cosine + z[:, None] * sine).ravel() + (width - 1) / 2 + shift
         first = np.floor(centre).astype(np.int32) - 1
-        edges = [
-            _shadow_integral(first + step - 0.5 - centre, cosine, sine) for step in range(5)
-        ]
+        edges = [_shadow_integral(first + step - 0.5 - centre, cosine, sine) for step in range(5)]
         for step in range(4):
             pixel = first + step
             weight = edges[step + 1] - edges[step]
@@ -172,9 +168,7 @@ class Projector:
 
     def voxel_weights(self) -> torch.Tensor:
         """Return the weight with which all images see each voxel, (Z, Y, 1)."""
-        return self.back_project(
-            torch.ones(len(self.tilts), self.width, 1, device=self.device)
-        )
+        return self.back_project(torch.ones(len(self.tilts), self.width, 1, device=self.device))
 
     def squared_norm(self) -> float:
         """Return an upper bound of the largest squared singular value."""

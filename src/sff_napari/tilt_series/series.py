@@ -84,7 +84,9 @@ def check_series(series: ArrayLike, tilts: Sequence[float] | ArrayLike, axis: st
     images = images[order]
     if axis == "y":
         images = np.swapaxes(images, 1, 2)
-    return TiltSeries(np.ascontiguousarray(images), angles[order], "x" if axis == "x" else "y", order)
+    return TiltSeries(
+        np.ascontiguousarray(images), angles[order], "x" if axis == "x" else "y", order
+    )
 
 
 def check_tilts(angles: NDArray[Any], count: int) -> None:

@@ -14,7 +14,7 @@ from sff_napari.tilt_series.problem import set_up, with_noise
 from sff_napari.tilt_series.series import TiltSeries
 
 _WIDTH = 64
-_PRESENT = 0.1
+_PRESENT = 0.2
 """Share of the fullest slice's spread from which on a slice is taken to hold something."""
 
 
@@ -34,7 +34,7 @@ def estimate_thickness(series: TiltSeries, contrast: Contrast) -> int:
     """Return a number of slices that holds the object.
 
     A small, rough reconstruction is as thick as the images are wide; its
-    slices tell where the object ends, and a tenth is added on both sides.
+    slices tell where the object ends, and a fifteenth is added on both sides.
     """
     height = series.images.shape[1]
     factor = max(1, height // _WIDTH)
@@ -50,4 +50,4 @@ def estimate_thickness(series: TiltSeries, contrast: Contrast) -> int:
     centre = (full - 1) / 2
     # The volume is centred on the tilt axis: the farther end counts.
     half = max(centre - present[0], present[-1] - centre) + 0.5
-    return int(np.clip(np.ceil(2 * half * 1.2) * factor, 4, height))
+    return int(np.clip(np.ceil(2 * half * 1.15) * factor, 4, height))

@@ -154,20 +154,17 @@ def align_tilts(
         reporter(0.2, "finding the thickness")
         thickness = estimate_thickness(found.apply(series), contrast)
         parts = (axis_position, axis_angle)
-        if any(parts):
-            found = _with_axis(series, contrast, found, thickness, parts, reporter.part(0.25, 0.5))
-        if refine:
-            found = _refined(series, contrast, found, thickness, reporter.part(0.5, 0.8))
+        turns = (_STEEPEST, 3.0, 1.0) if any(parts) else (0.0,)
+        for number, span in enumerate(turns):
+            part = reporter.part(0.25 + 0.25 * number, 0.5 + 0.25 * number)
             if any(parts):
-                part = reporter.part(0.8, 0.9)
-                found = _with_axis(series, contrast, found, thickness, parts, part)
-            found = _refined(series, contrast, found, thickness, reporter.part(0.9, 1.0))
+                found = _with_axis(series, contrast, found, thickness, (*parts, span), part)
+            if refine:
+                found = _refined(series, contrast, found, thickness, part.part(0.5, 1.0))
     return found
 
 
-def correlated_shifts(
-    series: TiltSeries, reporter: Reporter | None = None
-) -> NDArray[np.float64]:
+def correlated_shifts(series: TiltSeries, reporter: Reporter | None = None) -> NDArray[np.float64]:
     """Return the movement (dy, dx) of each image by comparing it with its neighbour.
 
     From the least tilted image outwards, the more tilted of two neighbours is
@@ -190,7 +187,10 @@ def correlated_shifts(
             fixed = ndimage.shift(images[last], -shifts[last], order=1, mode="nearest")
             stretch = np.diag([ratio, 1.0])
             moving = ndimage.affine_transform(
-                images[number], stretch, centre + start - stretch @ centre, order=1,
+                images[number],
+                stretch,
+                centre + start - stretch @ centre,
+                order=1,
                 mode="nearest",
             )
             step, _, _ = phase_cross_correlation(
@@ -223,9 +223,7 @@ class _Matcher:
         # Smooth ones, or the blur of resampling would count as agreement.
         smooth = np.stack([ndimage.gaussian_filter(i, _SMOOTH) for i in self._small.images])
         images = torch.from_numpy(levels.scale(smooth))
-        self.sums = replace(
-            self._small, images=np.ascontiguousarray(model.sums(images).numpy())
-        )
+        self.sums = replace(self._small, images=np.ascontiguousarray(model.sums(images).numpy()))
         height = self.sums.images.shape[1]
         thin = max(4, min(height, round(thickness / self.factor)))
         self._projector = Projector(self.sums.tilts, height, thin)
@@ -269,13 +267,13 @@ def _with_axis(
     contrast: Contrast,
     found: TiltAlignment,
     thickness: int,
-    parts: tuple[bool, bool],
+    parts: tuple[bool, bool, float],
     reporter: Reporter,
 ) -> TiltAlignment:
     """Return the alignment with the offset and the turn of the axis that agree best."""
     matcher = _Matcher(series, contrast, thickness)
     height = series.images.shape[1]
-    position, angle = parts
+    position, angle, span = parts
 
     def at_offset(value: float) -> TiltAlignment:
         return replace(found, axis_offset=value)
@@ -283,14 +281,14 @@ def _with_axis(
     def at_angle(value: float) -> TiltAlignment:
         return replace(found, axis_angle=value)
 
-    for turn in range(2):
-        reporter(turn / 2, "finding the tilt axis")
-        coarse = turn == 0 and not found.axis_offset and not found.axis_angle
+    reporter(0.0, "finding the tilt axis")
+    for _ in range(2):
         if position:
-            span = _FARTHEST * height if coarse else 2.0 * matcher.factor
-            found = at_offset(_least(lambda v: matcher.misfit(at_offset(v)), found.axis_offset, span))
+            reach = _FARTHEST * height * span / _STEEPEST
+            found = at_offset(
+                _least(lambda v: matcher.misfit(at_offset(v)), found.axis_offset, reach)
+            )
         if angle:
-            span = _STEEPEST if coarse else 1.5
             found = at_angle(_least(lambda v: matcher.misfit(at_angle(v)), found.axis_angle, span))
     return found
 

@@ -54,9 +54,7 @@ class TotalVariationStep:
         Where the volumes are.
     """
 
-    def __init__(
-        self, shape: tuple[int, int, int], weight: float, device: torch.device
-    ) -> None:
+    def __init__(self, shape: tuple[int, int, int], weight: float, device: torch.device) -> None:
         self._weight = weight
         self._dual = torch.zeros(3, *shape, device=device)
         self._scratch = torch.zeros_like(self._dual)

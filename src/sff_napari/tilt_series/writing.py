@@ -68,7 +68,8 @@ def write_tomogram(
     check_tomogram_path(path, overwrite=overwrite)
     if path.suffix.lower() == ".mrc":
         for ending, data in (
-            ("projections.mrc", tomogram.projections), ("residuals.mrc", tomogram.residuals)
+            ("projections.mrc", tomogram.projections),
+            ("residuals.mrc", tomogram.residuals),
         ):
             write_mrc(path.with_name(f"{path.stem}.{ending}"), data, pixel_size)
         write_json(path.with_name(f"{path.stem}.record.json"), record)
@@ -77,12 +78,14 @@ def write_tomogram(
     with atomic_folder(path, overwrite=overwrite) as folder, uninterrupted():
         size = None if pixel_size is None else (pixel_size,) * 3
         shape = tomogram.volume.shape
-        writer = OmeWriter(folder, (shape[0], shape[1], shape[2]), np.dtype(np.float32), size,
-                           path.stem)
+        writer = OmeWriter(
+            folder, (shape[0], shape[1], shape[2]), np.dtype(np.float32), size, path.stem
+        )
         for z, image in enumerate(tomogram.volume):
             writer.write(z, image)
         for name, data in (
-            ("projections", tomogram.projections), ("residuals", tomogram.residuals)
+            ("projections", tomogram.projections),
+            ("residuals", tomogram.residuals),
         ):
             array = writer.group.create_array(
                 name,
@@ -95,9 +98,7 @@ def write_tomogram(
         writer.group.attrs["sff_napari"] = record
 
 
-def write_mrc(
-    path: Path, data: NDArray[np.float32], pixel_size: float | None = None
-) -> None:
+def write_mrc(path: Path, data: NDArray[np.float32], pixel_size: float | None = None) -> None:
     """Write an MRC file of 32-bit floats; `pixel_size` is in nm."""
     import mrcfile
 
@@ -140,7 +141,8 @@ class FileCheckpoint:
     def save(self, state: dict[str, NDArray[Any]]) -> None:
         """Keep the arrays in place of earlier ones."""
         buffer = io.BytesIO()
-        np.savez(buffer, key=np.asarray(self._key), **state)
+        arrays: dict[str, Any] = {"key": np.asarray(self._key), **state}
+        np.savez(buffer, **arrays)
         write_bytes(self.path, buffer.getvalue())
 
     def remove(self) -> None:
@@ -152,5 +154,3 @@ def series_digest(images: NDArray[Any]) -> str:
     """Return a hash of images, to tell one series from another."""
     data = np.ascontiguousarray(images)
     return hashlib.sha256(data.tobytes() + str(data.shape).encode()).hexdigest()
-
-
