@@ -7,10 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-
-_STEPS = 7
 
 
 def defocus_widths(
@@ -28,7 +25,7 @@ def defocus_widths(
 
 
 class DefocusBlur:
-    """The blur of every image of a series, between a few fixed Gaussians.
+    """The blur of every image of a series: Gaussians whose width goes with tilt and line.
 
     Parameters
     ----------
@@ -42,30 +39,28 @@ class DefocusBlur:
 
     def __init__(self, tilts: NDArray[Any], width: int, largest: float) -> None:
         self.largest = float(largest)
-        self._levels = np.linspace(0, largest, _STEPS)
-        place = defocus_widths(tilts, width, largest) / largest * (_STEPS - 1)
-        self._place = torch.tensor(place, dtype=torch.float32)
+        widths = np.maximum(defocus_widths(tilts, width, largest), 1e-3)
+        # Across the axis a matrix for each image, with as much outside as a kernel reaches.
+        reach = int(np.ceil(4 * largest)) + 1
+        offsets = np.arange(-reach, reach + 1)
+        total = np.exp(-0.5 * (offsets / widths[:, :, None]) ** 2).sum(-1)
+        distance = np.subtract.outer(np.arange(width), np.arange(width))
+        across = np.exp(-0.5 * (distance / widths[:, :, None]) ** 2) / total[:, :, None]
+        self._across = torch.tensor(across, dtype=torch.float32)
+        self._widths = torch.tensor(widths, dtype=torch.float32)
 
     def to(self, device: torch.device) -> DefocusBlur:
         """Return the same blur on a device."""
-        self._place = self._place.to(device)
+        self._across, self._widths = self._across.to(device), self._widths.to(device)
         return self
 
     def __call__(self, images: torch.Tensor, tilts: torch.Tensor | None = None) -> torch.Tensor:
         """Return images (T, Y, X), 0 outside, blurred; `tilts` are their numbers."""
-        place = self._place if tilts is None else self._place[tilts]
-        total = torch.zeros_like(images)
-        for number, level in enumerate(self._levels):
-            share = (1 - (place - number).abs()).clamp(min=0)[:, :, None]
-            total = total + share * (_gaussian(images, float(level)) if level > 0 else images)
-        return total
-
-
-def _gaussian(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    reach = max(1, int(np.ceil(3 * sigma)))
-    x = torch.arange(-reach, reach + 1, dtype=torch.float32, device=images.device)
-    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    stacked = images[:, None]
-    stacked = F.conv2d(stacked, kernel[None, None, :, None], padding=(reach, 0))
-    return F.conv2d(stacked, kernel[None, None, None, :], padding=(0, reach))[:, 0]
+        across = self._across if tilts is None else self._across[tilts]
+        widths = self._widths if tilts is None else self._widths[tilts]
+        length = images.shape[2]
+        padded = length + int(np.ceil(4 * self.largest)) + 1
+        frequency = torch.fft.rfftfreq(padded, device=images.device)
+        damping = torch.exp(-0.5 * (2 * torch.pi * frequency * widths[:, :, None]) ** 2)
+        along = torch.fft.irfft(torch.fft.rfft(images, n=padded) * damping, n=padded)
+        return across @ along[:, :, :length]

@@ -10,18 +10,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from sff_napari.errors import Cancelled
 from sff_napari.progress import CancelledCallback, Reporter
 from sff_napari.tilt_series.direct import sirt, weighted_back_projection
 from sff_napari.tilt_series.grid import GridProblem, fit_grid
 from sff_napari.tilt_series.held_out import HeldOut, HeldOutTest, foretold_psnr
-from sff_napari.tilt_series.implicit import PAPER, SMALL, ImplicitVolume, fit_implicit
-from sff_napari.tilt_series.problem import Problem, with_noise
+from sff_napari.tilt_series.implicit import (
+    PAPER,
+    SMALL,
+    ImplicitSettings,
+    ImplicitVolume,
+    fit_implicit,
+)
+from sff_napari.tilt_series.problem import USUAL_SMOOTHNESS, Problem, with_noise
 
 if TYPE_CHECKING:
     from sff_napari.tilt_series.reconstruct import Checkpoint
 
 GRID_STEPS = 120
 _IMPLICIT_MINUTES = 4.0
+_START_STEPS = 60
 _KEEP_EVERY = 30.0
 """Seconds between two checkpoints."""
 
@@ -103,7 +111,10 @@ def _telling(
     def watch(step: int, volume: torch.Tensor) -> bool:
         if clock.over():
             return True
-        reporter((step + 1) / steps, text)
+        try:
+            reporter((step + 1) / steps, text)
+        except Cancelled:  # asked for since the line above
+            return True
         return False
 
     return watch
@@ -175,24 +186,34 @@ def _fit_implicit(
     seconds = clock.left()
     if seconds is None and not full:
         seconds = 60 * _IMPLICIT_MINUTES
-    network = _resumed(problem, settings, float(rough.max()) * 1.5, checkpoint)
+    peak = float(rough.max()) * 1.5
+    # The network first learns a rough volume of voxels, made of the same images.
+    start: ImplicitVolume | torch.Tensor | None = _resumed(problem, settings, checkpoint)
+    if start is None and not full:
+        smoothness = USUAL_SMOOTHNESS * problem.band().grid().natural_weight(rough)
+        tell = _telling(reporter.part(0.0, 0.1), clock, _START_STEPS, "fitting a rough volume")
+        start = fit_grid(grid, smoothness, _START_STEPS, None, tell)
+    reporter = reporter.part(0.1, 1.0)
 
     def watch(share: float, network: ImplicitVolume) -> bool:
         if checkpoint is not None and (clock.time_to_keep() or clock.stopped()):
             checkpoint.save(_network_arrays(network))
         if clock.over():
             return True
-        reporter(share, "training")
+        try:
+            reporter(share, "training")
+        except Cancelled:
+            return True
         return False
 
     network, flow = fit_implicit(
         grid,
-        float(rough.max()) * 1.5,
+        peak,
         settings,
         flow="flow" in method,
         seconds=seconds,
         watch=watch,
-        network=network,
+        start=start,
     )
     volume = network.volume()
     other = problem.grid(judges)
@@ -219,7 +240,7 @@ def _network_arrays(network: ImplicitVolume) -> dict[str, Any]:
 
 
 def _resumed(
-    problem: Problem, settings: Any, peak: float, checkpoint: Checkpoint | None
+    problem: Problem, settings: ImplicitSettings, checkpoint: Checkpoint | None
 ) -> ImplicitVolume | None:
     """Return the network that was kept, if it is of this size."""
     kept = None if checkpoint is None else checkpoint.load()

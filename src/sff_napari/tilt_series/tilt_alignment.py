@@ -271,9 +271,10 @@ def _with_axis(
     reporter: Reporter,
 ) -> TiltAlignment:
     """Return the alignment with the offset and the turn of the axis that agree best."""
-    matcher = _Matcher(series, contrast, thickness)
-    height = series.images.shape[1]
     position, angle, span = parts
+    fine = span < _STEEPEST / 2
+    matcher = _Matcher(series, contrast, thickness, _SMALL * 3 // 2 if fine else _SMALL)
+    height = series.images.shape[1]
 
     def at_offset(value: float) -> TiltAlignment:
         return replace(found, axis_offset=value)
@@ -282,7 +283,7 @@ def _with_axis(
         return replace(found, axis_angle=value)
 
     reporter(0.0, "finding the tilt axis")
-    for _ in range(2):
+    for _ in range(1 if fine else 2):
         if position:
             reach = _FARTHEST * height * span / _STEEPEST
             found = at_offset(
