@@ -61,6 +61,8 @@ def _listed(text: str, path: Path) -> list[float]:
 
 def _mdoc_angles(text: str, path: Path) -> list[float]:
     starts = list(_SECTION.finditer(text))
+    if not starts:
+        raise InputError(f"{path} has no section [ZValue = 0] of an image: is it an .mdoc file?")
     ends = [match.start() for match in starts[1:]] + [len(text)]
     found = {}
     for start, end in zip(starts, ends, strict=True):

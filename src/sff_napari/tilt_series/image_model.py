@@ -21,6 +21,9 @@ _LARGEST_SIGNAL = 1.2
 _SATURATED = 0.005
 """Share of pixels at an extreme value from which on it counts as clipped."""
 
+_LEAST_VARIANCE = 0.3
+"""Least variance of a signal's noise, as a share of the mean over all pixels."""
+
 _BINS = 24
 _FEWEST = 40
 
@@ -191,7 +194,12 @@ class ImageModel:
             signal.cpu().numpy().ravel(), images.cpu().numpy().ravel(), self.levels
         )
         mean, variance = _clipped_moments(_signals(), spread, self.levels)
-        floor = max(float(np.median(variance)) * 0.05, 1e-8)
+        # Pixels of very little noise would rule the fit and slow it down, most of all where
+        # what the model does not explain, and not the noise, is what is left.
+        seen = np.interp(
+            np.clip(signal.cpu().numpy().ravel(), 0, _LARGEST_SIGNAL), _signals(), variance
+        )
+        floor = max(_LEAST_VARIANCE * float(seen.mean()), 1e-8)
         device = self.mean.device
         return replace(
             self,

@@ -102,7 +102,9 @@ def _read_stack(path: Path) -> Parts:
     with stack:
         images = np.stack([stack[number] for number in range(len(stack))])
         size = stack.voxel_size
-    return images, None, None if size is None else float(size[2])
+    # A voxel of just 1 angstrom is what programs write that do not know it.
+    known = size is not None and abs(float(size[2]) - 0.1) > 1e-6
+    return images, None, float(size[2]) if size is not None and known else None
 
 
 def _read_by_rosettasciio(path: Path) -> Parts | None:
