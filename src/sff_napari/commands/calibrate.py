@@ -106,6 +106,7 @@ def command(
     )
     if drift is not None:
         click.echo(
-            f"Drift, on {len(drift.slices)} of these slices: as a whole {drift.offset_variance**0.5:.2f} px "
-            f"rms, its smooth part {drift.level:.2f} times what is usual."
+            f"Drift, on {len(drift.slices)} of these slices: as a whole "
+            f"{drift.offset_variance**0.5:.2f} px rms, its smooth part {drift.level:.2f} times "
+            "what is usual."
         )

@@ -66,6 +66,23 @@ class Restoration:
         tissue was unfolded, the chance that the flow is within 1 px of the true
         one; where it was made up, the correlation it should have with the true
         tissue.  None for an unfolding that cannot tell.
+
+    See Also
+    --------
+    sff_napari.restore : Makes it.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.simulation import neuropil
+    >>> previous, clean, following = neuropil((3, 320, 320), seed=1)
+    >>> line = sff.Fold([(0, 150), (319, 170)], half_width=6)
+    >>> damaged = sff.simulate_fold(clean, line, hidden_half_width=20).damaged
+    >>> result = sff.restore(previous, damaged, following, [line], fusion="seamless")
+    >>> bool(0.05 < (result.synthesised > 0.5).mean() < 0.3)
+    True
+    >>> result.confidence.shape
+    (320, 320)
     """
 
     restored: NDArray[Any]
@@ -164,6 +181,17 @@ def restore(
     --------
     detect_folds : Finds the fold lines.
     measure_drift : Measures the drift of a stack once for all its slices.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.simulation import neuropil
+    >>> previous, clean, following = neuropil((3, 320, 320), seed=1)
+    >>> line = sff.Fold([(0, 150), (319, 170)], half_width=6)
+    >>> damaged = sff.simulate_fold(clean, line, hidden_half_width=20).damaged
+    >>> result = sff.restore(previous, damaged, following, [line])
+    >>> result.restored.dtype, result.flow.shape
+    (dtype('uint8'), (2, 320, 320))
     """
     with steady_torch():
         return _restore_slice(

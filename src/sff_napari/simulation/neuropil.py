@@ -48,6 +48,16 @@ def neuropil(
     ------
     InputError
         If a side is not positive.
+
+    See Also
+    --------
+    sff_napari.simulation.simulate_realistic : Folds a slice of it.
+
+    Examples
+    --------
+    >>> from sff_napari.simulation import neuropil
+    >>> neuropil((3, 64, 64), seed=1).shape
+    (3, 64, 64)
     """
     depth, height, width = shape
     if min(shape) < 1:

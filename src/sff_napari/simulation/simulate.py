@@ -42,6 +42,21 @@ class Simulation:
         Pixels of the clean slice that have no source in the damaged one.
     folds : tuple of Fold
         The lines as they appear in the damaged slice.
+
+    See Also
+    --------
+    sff_napari.simulate_fold : Makes one.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.simulation import neuropil
+    >>> clean = neuropil((1, 256, 256), seed=1)[0]
+    >>> simulated = sff.simulate_fold(clean, sff.Fold([(0, 120), (255, 140)], 6), 20, 0.05)
+    >>> bool((simulated.damaged == clean).all())
+    False
+    >>> simulated.fold.half_width
+    6.0
     """
 
     damaged: NDArray[Any]
@@ -89,6 +104,21 @@ def simulate_fold(
     FoldError
         If `hidden_half_width` is smaller than the fold's half width or `decay`
         lies outside [0, 0.9].
+
+    See Also
+    --------
+    sff_napari.simulation.simulate_realistic : Folds as real ones look.
+    sff_napari.restore : Undoes it.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.simulation import neuropil
+    >>> clean = neuropil((1, 256, 256), seed=1)[0]
+    >>> fold = sff.Fold([(0, 120), (255, 140)], half_width=6)
+    >>> simulated = sff.simulate_fold(clean, fold, hidden_half_width=20, decay=0.05)
+    >>> simulated.damaged.shape, simulated.flow.shape
+    ((256, 256), (2, 256, 256))
     """
     array = as_slice(image)
     fold.check_inside((array.shape[0], array.shape[1]))

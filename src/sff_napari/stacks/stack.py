@@ -46,6 +46,19 @@ class Stack:
     ------
     StackError
         If the dtype is not supported or the stack has no pixels.
+
+    See Also
+    --------
+    sff_napari.stacks.open_stack : Opens files.
+    sff_napari.stacks.write_stack : Writes a stack.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sff_napari.stacks import Stack
+    >>> stack = Stack.from_array(np.zeros((3, 64, 80), np.uint8))
+    >>> len(stack), stack.shape, stack[1].shape
+    (3, (3, 64, 80), (64, 80))
     """
 
     def __init__(self, readers: Readers, about: StackInfo) -> None:

@@ -157,6 +157,19 @@ def write_stack(
         If it cannot be written.
     Cancelled
         If it was cancelled.
+
+    See Also
+    --------
+    sff_napari.stacks.open_stack : Reads it.
+    sff_napari.stacks.write_restored : Writes restored slices with their flow.
+
+    Examples
+    --------
+    >>> from sff_napari.simulation import neuropil
+    >>> from sff_napari.stacks import open_stack, write_stack
+    >>> path = write_stack("tissue.zarr", neuropil((3, 64, 64)), voxel_size=(40, 4, 4))
+    >>> open_stack(path).voxel_size
+    (40.0, 4.0, 4.0)
     """
     return write_restored(path, stack, (), _no_slice, **options)
 

@@ -94,6 +94,24 @@ def restore_volume(
         If the result was made from something else or in another way.
     StackError
         If the stack cannot be used or the result cannot be written.
+
+    See Also
+    --------
+    sff_napari.volumes.find.detect_volume.detect_volume : Finds the folds.
+    sff_napari.volumes.verify.verify_volume.verify_volume : Checks the result.
+    sff_napari.volumes.revert.revert_folds : Takes folds back.
+
+    Examples
+    --------
+    >>> from sff_napari.stacks import open_stack, read_folds
+    >>> from sff_napari.volumes.plan.request import VolumeRequest
+    >>> from sff_napari.volumes.restore_volume import restore_volume
+    >>> folds = read_folds("folds.json").folds
+    >>> with open_stack("cells.zarr") as stack:
+    ...     request = VolumeRequest("cells.zarr", stack, folds, "out.zarr", slices=[2])
+    ...     summary = restore_volume(request)
+    >>> summary.complete, summary.present
+    (True, [])
     """
     start = time.perf_counter()
     stack, folds = request.stack, request.folds

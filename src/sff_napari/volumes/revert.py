@@ -73,6 +73,20 @@ def revert_folds(
         If there is no such fold, or the weights are others.
     StackError
         If the volume cannot be read or written.
+
+    See Also
+    --------
+    sff_napari.volumes.verify.verify_volume.verify_volume : Checks the volume.
+    sff_napari.volumes.restore_volume.restore_volume : Makes it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sff_napari.volumes.revert import revert_folds
+    >>> from sff_napari.volumes.verify.verify_volume import verify_volume
+    >>> outcome = revert_folds(Path("corrected.zarr"), ["z2-0"])
+    >>> verify_volume(Path("corrected.zarr")).reverted
+    [2]
     """
     plan = read_plan(out)
     folder = Folder(out)
