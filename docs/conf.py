@@ -7,6 +7,11 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 from importlib.metadata import version as version_of
+from typing import Any
+
+from docutils.nodes import SkipNode, math_block
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
 
 project = "sff-napari"
 author = "The sff-napari developers"
@@ -18,7 +23,6 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["examples"]
@@ -50,11 +54,13 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "download_all_examples": False,
     "remove_config_comments": True,
+    "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ("matplotlib",),
 }
 suppress_warnings = ["config.cache"]
 
 templates_path = ["_templates"]
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "sff-napari"
 html_static_path = ["_static"]
@@ -64,10 +70,22 @@ html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "sff-napari", "alt_text": "sff-napari"},
     "github_url": "https://github.com/sff-napari/sff-napari",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+
+
+def _mathml(self: Any, node: Any) -> None:
+    """Write a formula as MathML, which browsers show without a script from elsewhere."""
+    display = "block" if isinstance(node, math_block) else "inline"
+    self.body.append(convert(node.astext(), display=display))
+    raise SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    """Register how formulas are written."""
+    app.add_html_math_renderer("mathml", (_mathml, None), (_mathml, None))

@@ -14,8 +14,8 @@ import sff_napari as sff
 from sff_napari.evaluation import psnr
 from sff_napari.simulation import neuropil, simulate_realistic
 
-previous, clean, following = neuropil((3, 512, 512), seed=4)
-simulated = simulate_realistic(clean, np.random.default_rng(8))
+previous, clean, following = neuropil((3, 448, 448), seed=4)
+simulated = simulate_realistic(clean, np.random.default_rng(65))
 
 # %%
 # Find the fold, undo it, and fill what it swallowed.

@@ -27,7 +27,8 @@ def test_every_page_is_in_the_navigation() -> None:
             r"```\{toctree\}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
         ):
             entries = [line for line in tree.splitlines() if line and not line.startswith(":")]
-            listed |= {(page.parent / f"{entry}.md").resolve() for entry in entries}
+            names = [re.sub(r".*<(.*)>", r"\1", entry) for entry in entries]
+            listed |= {(page.parent / f"{name}.md").resolve() for name in names}
 
     assert {page.resolve() for page in _pages()} - listed == {DOCS / "index.md"}
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from sff_napari.commands.error_log import remember_error
 from sff_napari.errors import Cancelled, SffError
 from sff_napari.progress import ProgressCallback
 
@@ -44,8 +46,8 @@ class LazyGroup(click.Group):
     Parameters
     ----------
     commands_in : mapping of str to str
-        Names of the commands, each the module `sff_napari.commands.NAME` with
-        a ``command``, and one sentence on what each does.
+        Names of the commands, each the module `sff_napari.commands.NAME` (``_`` for ``-``)
+        with a ``command``, and one sentence on what each does.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class LazyGroup(click.Group):
         """Return a command, loading its module."""
         if cmd_name not in self._commands_in:
             return None
-        command: click.Command = import_module(f"sff_napari.commands.{cmd_name}").command
+        command: click.Command = import_module(
+            f"sff_napari.commands.{cmd_name.replace('-', '_')}"
+        ).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -103,6 +107,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     except Cancelled as error:
         _fail(str(error), 130)
     except SffError as error:
+        remember_error(name, str(error))
         _fail(f"Error: {error}")
     except (KeyboardInterrupt, click.Abort):
         _fail("Interrupted; nothing was left half written.", 130)
@@ -116,8 +121,15 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         from sff_napari.io_atomic import explain
 
         if error.filename is None and error.errno is None:
+            remember_error(name, traceback.format_exc())
             raise
-        _fail(f"Error: {explain(error, error.filename or 'A file')}")
+        sentence = str(explain(error, error.filename or "A file"))
+        remember_error(name, sentence)
+        _fail(f"Error: {sentence}")
+    except Exception:
+        # A fault of the program: the traceback is shown, and kept for a report.
+        remember_error(name, traceback.format_exc())
+        raise
     # What `context.exit` was called with; commands themselves return nothing.
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -37,10 +37,10 @@ from sff_napari.volumes.write.affected_chunks import (
     derived_tasks,
     label_places,
 )
-from sff_napari.volumes.write.chunk_grid import Place
+from sff_napari.volumes.write.chunk_grid import ChunkIndex
 from sff_napari.volumes.write.copy_chunks import batches, keys_below
 from sff_napari.volumes.write.downsample import above
-from sff_napari.volumes.write.layout import Level
+from sff_napari.volumes.write.layout import LayoutLevel
 
 T = TypeVar("T", bound=Task)
 
@@ -243,7 +243,7 @@ class Pipeline:
         todo: Mapping[int, SlicePlan],
         patches: dict[int, list[str]],
         old: Mapping[int, Mapping[str, Any]],
-    ) -> set[Place]:
+    ) -> set[ChunkIndex]:
         """Write the chunks that patches touch; patches of slices that fail here are dropped."""
         level = self.volume.layout.finest
         while True:
@@ -269,8 +269,8 @@ class Pipeline:
 
     def _cell_task(
         self,
-        level: Level,
-        place: Place,
+        level: LayoutLevel,
+        place: ChunkIndex,
         todo: Collection[int],
         found: Mapping[int, list[str]],
     ) -> WriteChunk:
@@ -287,7 +287,7 @@ class Pipeline:
             self.outcome.unmade[str(task)] = value["failed"]
         self.outcome.lost.update(value.get("lost", {}))
 
-    def _copy(self, touched: set[Place]) -> None:
+    def _copy(self, touched: set[ChunkIndex]) -> None:
         """Copy all that is not written by another task; an overlay copies nothing."""
         if self.volume.overlay or not self._fresh:
             return
@@ -310,7 +310,7 @@ class Pipeline:
         tasks = [CopyKeys(tuple(batch)) for batch in batches(keys)]
         self._stage("copying", (0.76, 0.9), tasks, self._lose)
 
-    def _coarser(self, touched: set[Place], state: str) -> None:
+    def _coarser(self, touched: set[ChunkIndex], state: str) -> None:
         places = touched
         levels = self.volume.layout.levels
         imported = self._fresh and self.volume.imported
@@ -331,7 +331,7 @@ class Pipeline:
             def done(
                 task: WriteCoarseChunk,
                 value: dict[str, Any],
-                level: Level = level,
+                level: LayoutLevel = level,
                 lost: list[str] = lost,
             ) -> None:
                 if "failed" in value:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sff_napari.volumes.restore.patches import different
 from sff_napari.volumes.run.restored_volume import RestoredVolume
 from sff_napari.volumes.run.task import WriteCoarseChunk, WriteCoarseLabel
-from sff_napari.volumes.write.chunk_grid import Box, Place
+from sff_napari.volumes.write.chunk_grid import Box, ChunkIndex
 from sff_napari.volumes.write.chunks import finish, finished, settle, store_sparse
-from sff_napari.volumes.write.layout import Level
+from sff_napari.volumes.write.layout import LayoutLevel
 
 _SAMPLE = 64
 _ALIKE = 0.99
@@ -71,14 +71,14 @@ def reduce(values: NDArray[Any], factors: tuple[int, ...], way: str) -> NDArray[
     return _DOWNSAMPLING_METHODS[way](_blocks(values, factors)).astype(values.dtype)
 
 
-def recognise(fine: zarr.Array, coarse: zarr.Array, level: Level) -> str | None:
+def recognise(fine: zarr.Array, coarse: zarr.Array, level: LayoutLevel) -> str | None:
     """Return how a level was made from the next finer one; None if it cannot be told.
 
     Parameters
     ----------
     fine, coarse : zarr.Array
         The two levels.
-    level : Level
+    level : LayoutLevel
         The coarse one.
     """
     methods = list(
@@ -124,9 +124,9 @@ def finer(box: Box, factors: tuple[int, ...], shape: tuple[int, ...]) -> Box:
     )
 
 
-def above(level: Level, finer_level: Level, places: set[Place]) -> set[Place]:
+def above(level: LayoutLevel, finer_level: LayoutLevel, places: set[ChunkIndex]) -> set[ChunkIndex]:
     """Return the chunks of a level that stand for pixels of chunks of the next finer one."""
-    found: set[Place] = set()
+    found: set[ChunkIndex] = set()
     for place in places:
         box = tuple(
             slice(min(part.start // f, n - 1), min(-(-part.stop // f), n))
@@ -166,7 +166,7 @@ def write_coarse(volume: RestoredVolume, task: WriteCoarseChunk) -> dict[str, An
     if done is not None:
         return {"pixels": 0, "rows": done}
     level, below = volume.level(task.level), volume.level(task.level - 1)
-    place: Place = task.place
+    place: ChunkIndex = task.place
     part = finer(level.chunks.box(place), level.factors, below.chunks.shape)
     dtype = volume.layout.dtype
     now = np.asarray(volume.now(below.chunks)[part]).astype(dtype)
@@ -215,7 +215,7 @@ def write_coarse_label(volume: RestoredVolume, task: WriteCoarseLabel) -> dict[s
     if done is not None:
         return {"rows": done}
     level, below = volume.labels[task.level], volume.labels[task.level - 1]
-    place: Place = task.place
+    place: ChunkIndex = task.place
     box = level.chunks.box(place)
     part = finer(box, level.factors, below.chunks.shape)
     fine = np.asarray(volume.labels_now(below.chunks)[part])
