@@ -122,7 +122,7 @@ def test_the_judge_compares_with_neighbours_as_they_were_moved(clean_stack, fold
     scores = {}
     for note in ("", "The following slice was moved."):
         result = SimpleNamespace(
-            restored=clean_stack[DAMAGED],
+            restored=folded_stack[DAMAGED],
             synthesised=np.zeros((224, 224)),
             flow=np.zeros((2, 224, 224)),
             report={"notes": [note] if note else []},

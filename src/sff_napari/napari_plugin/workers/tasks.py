@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import Cancelled, FoldError, InputError, SffError
-from sff_napari.evaluation.without_truth import NeighbourScores, score_without_truth
+from sff_napari.evaluation.without_truth import (
+    NeighbourScores,
+    correlation,
+    score_without_truth,
+    smooth,
+)
 from sff_napari.napari_plugin.layers.line_darkness import LineCheck, check_line, shows_dark_line
 from sff_napari.napari_plugin.layers.native_arrays import as_stored, dtype_of
 from sff_napari.napari_plugin.workers.local_agreement import LocalAgreement, local_agreement
@@ -267,8 +272,18 @@ def _scored(
     neighbours = {name: image for name, image in beside.items() if image is not None}
     if result.report.get("notes"):
         # Those that lay elsewhere were moved before they were used: compare with the moved ones.
+        # A strong fold can pass for a misalignment; then the restored tissue agrees better with
+        # the neighbour as it is stored.
         names = {name: name for name in neighbours}
-        neighbours, _ = aligned_neighbours(damaged, neighbours, names, "the slice")
+        moved, _ = aligned_neighbours(damaged, neighbours, names, "the slice")
+        restored, observed = smooth(result.restored), result.synthesised < 0.5
+        neighbours = {
+            name: max(
+                (image, moved[name]),
+                key=lambda other: correlation(restored, smooth(other), observed),
+            )
+            for name, image in neighbours.items()
+        }
     pairs = [(request.read(a), request.read(b)) for a, b in request.pairs]
     compared = damaged, result.restored, result.synthesised, result.flow
     images = list(neighbours.values())
