@@ -10,8 +10,8 @@ import sff_napari as sff
 from sff_napari.evaluation.metrics import psnr
 from sff_napari.evaluation.without_truth import score_without_truth
 from sff_napari.folds import Fold
-from sff_napari.restoration.neighbours.aligned import aligned_neighbours
-from sff_napari.simulation import neuropil, simulate_fold
+from sff_napari.restoration.neighbours.aligned import aligned_neighbours, find_unaligned
+from sff_napari.simulation import neuropil, simulate_fold, simulate_straight
 
 FOLD = Fold([(0, 230), (511, 290)], 7)
 
@@ -71,3 +71,11 @@ def test_no_data_takes_no_part_in_scores(slices):
     # Black in all of them would look like agreement.
     assert scores.near_before == pytest.approx(whole.near_before, abs=0.05)
     assert scores.near_after == pytest.approx(whole.near_after, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_strong_fold_is_no_misalignment(slices, seed):
+    images, _ = slices
+    made = simulate_straight(images[1], np.random.default_rng(seed))
+    around = {"previous": images[0], "following": images[2]}
+    assert find_unaligned(made.damaged, around) == {}

@@ -22,6 +22,62 @@ _COARSE = 256
 """Longer side, px, at which it is looked whether a neighbour is aligned."""
 _SAME_SCALE = 0.025
 """A scale nearer to 1 is taken for 1: a strong fold makes a slice look smaller than it is."""
+_BEYOND_FOLDS = 100.0
+"""Mean displacement, px, that no fold makes."""
+_FARTHEST = 0.3
+"""Displacement, as a share of the longer side, beyond which a match is one of chance."""
+
+
+def find_unaligned(
+    damaged: NDArray[Any], neighbours: Mapping[str, NDArray[Any]]
+) -> dict[str, Similarity]:
+    """Return how the neighbours lie against the damaged slice that are not aligned to it.
+
+    A fold alone moves most of a slice by tens of pixels, against both of its
+    neighbours alike.  So a neighbour counts as unaligned if the other one is
+    aligned, if the two do not fit each other, or if it lies farther off than
+    any fold could move a slice.
+
+    Parameters
+    ----------
+    damaged : ndarray, (Y, X)
+        The damaged slice.
+    neighbours : mapping of str to ndarray, (Y, X)
+        One or two, by name.
+    """
+    apart = {
+        name: estimate_similarity(image, damaged, side=_COARSE)
+        for name, image in neighbours.items()
+        if not is_roughly_aligned(image, damaged)
+    }
+    far = [
+        name
+        for name, move in apart.items()
+        if _is_clear(move) and move.displacement > _BEYOND_FOLDS
+    ]
+    if not far and len(apart) == 1 and len(neighbours) == 2:
+        far = [name for name, move in apart.items() if _is_clear(move)]
+    if not far and len(apart) == 2:
+        first, second = neighbours.values()
+        if not is_roughly_aligned(first, second) and _is_clear(
+            estimate_similarity(first, second, side=_COARSE)
+        ):
+            far = [max(apart, key=lambda name: apart[name].displacement)]
+    found = {}
+    for name in far:
+        move = estimate_similarity(neighbours[name], damaged)
+        for other, image in neighbours.items():
+            if other not in far:
+                # A fold has moved the damaged slice, but not the other neighbour.
+                mutual = estimate_similarity(neighbours[name], image)
+                move = mutual if _is_clear(mutual) else move
+        if _is_clear(move):
+            found[name] = replace(move, scale=1.0) if abs(move.scale - 1) < _SAME_SCALE else move
+    return found
+
+
+def _is_clear(move: Similarity) -> bool:
+    return move.is_unaligned and move.displacement < _FARTHEST * max(move.shape)
 
 
 def aligned_neighbours(
@@ -53,18 +109,10 @@ def aligned_neighbours(
     """
     found = dict(neighbours)
     notes: list[str] = []
-    for name, image in neighbours.items():
-        if is_roughly_aligned(image, damaged):
-            continue
-        if not estimate_similarity(image, damaged, side=_COARSE).is_unaligned:
-            continue
-        move = estimate_similarity(image, damaged)
-        told = misalignment(move, names[name], of)
-        if told:
-            if abs(move.scale - 1) < _SAME_SCALE:
-                move = replace(move, scale=1.0)
-            found[name] = moved_onto(image, move)
-            notes.append(f"{told}; it was moved onto it. Align the stack for a better result.")
+    for name, move in find_unaligned(damaged, neighbours).items():
+        found[name] = moved_onto(neighbours[name], move)
+        sentence = misalignment(move, names[name], of)
+        notes.append(f"{sentence}; it was moved onto it. Align the stack for a better result.")
     return found, notes
 
 
@@ -83,4 +131,4 @@ def moved_onto(image: NDArray[Any], move: Similarity) -> NDArray[np.float32]:
     return out
 
 
-__all__ = ["aligned_neighbours", "moved_onto"]
+__all__ = ["aligned_neighbours", "find_unaligned", "moved_onto"]

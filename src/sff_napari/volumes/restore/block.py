@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sff_napari.alignment import estimate_similarity, is_roughly_aligned, misalignment
+from sff_napari.alignment import misalignment
 from sff_napari.arrays import GreyScale, as_slice, is_constant
 from sff_napari.devices import choose_device
 from sff_napari.errors import InputError
@@ -23,7 +23,7 @@ from sff_napari.progress import Reporter
 from sff_napari.restoration import Restoration, restore
 from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.methods import Methods
-from sff_napari.restoration.neighbours.aligned import aligned_neighbours
+from sff_napari.restoration.neighbours.aligned import aligned_neighbours, find_unaligned
 from sff_napari.restoration.unfolding.fitted_fold import LawUnfolding
 from sff_napari.volumes.plan.blocks import Block
 from sff_napari.volumes.restore.block_confidence import confidence
@@ -37,8 +37,6 @@ from sff_napari.volumes.to_json import as_plain
 
 _LEAST_GAP = 1e-3
 """Share of a part that must be without data to be told."""
-_LOOKED_AT = 256
-"""Longer side, px, at which it is looked whether neighbours are aligned."""
 INNER = 1024
 """Side of the tiles within a block, px: larger ones need more memory and gain nothing."""
 
@@ -106,9 +104,8 @@ def restore_block(volume: RestoredVolume, task: RestoreBlock) -> dict[str, Any]:
             f"slice {task.z}",
         )
         notes += moved
-    else:
-        for name, image in around.items():
-            notes += unaligned(image, damaged, task.neighbours[name], task.z)
+    elif not is_constant(damaged):
+        notes += _unaligned(damaged, around, task)
     record: dict[str, Any]
     if is_constant(damaged) and not block.alone:
         patch, record = _nothing(block, damaged), {"empty": True}
@@ -160,25 +157,22 @@ def _gaps(z: int, image: NDArray[Any]) -> list[str]:
     return [f"{share:.1%} of slice {z} holds no data here."] if share >= _LEAST_GAP else []
 
 
-def unaligned(image: NDArray[Any], damaged: NDArray[Any], z: int, of: int) -> list[str]:
-    """Return a sentence if a neighbour is not aligned to the slice that it is to mend.
-
-    Parameters
-    ----------
-    image, damaged : ndarray, (Y, X)
-        The same part of the neighbour and of the slice.
-    z, of : int
-        Their numbers.
-    """
+def _unaligned(
+    damaged: NDArray[Any], around: Mapping[str, NDArray[Any]], task: RestoreBlock
+) -> list[str]:
+    """Return a sentence for each neighbour that is not aligned to the slice that it is to mend."""
     try:
-        pair = as_slice(image, "neighbour"), as_slice(damaged, "slice")
-        if is_roughly_aligned(*pair):
-            return []
-        found = estimate_similarity(*pair, side=_LOOKED_AT)
+        found = find_unaligned(
+            as_slice(damaged, "damaged slice"),
+            {name: as_slice(image, f"{name} slice") for name, image in around.items()},
+        )
     except InputError:
         return []
-    sentence = misalignment(found, f"Slice {z}", f"slice {of}")
-    return [f"{sentence}; align the stack first."] if sentence else []
+    return [
+        f"{misalignment(move, f'Slice {task.neighbours[name]}', f'slice {task.z}')}; "
+        "align the stack first."
+        for name, move in found.items()
+    ]
 
 
 def _clean_pairs(
