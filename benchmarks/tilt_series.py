@@ -3,8 +3,8 @@
     python benchmarks/tilt_series.py [--seeds 1,2,3] [--needle FOLDER]
 
 Random volumes of 48 x 80 x 80 voxels, 41 bright-field tilts, projections of 15.7 dB.
-Peers where they are installed: scikit-image's iradon_sart, astra-toolbox's SIRT, and BM3D (whose licence
-is for non-commercial use) on the images before SIRT.  What a peer leaves open is chosen
+Peers where they are installed: scikit-image's iradon_sart, astra-toolbox's SIRT, and BM3D (whose
+licence is for non-commercial use) on the images before SIRT.  What a peer leaves open is chosen
 against the truth.  ``--needle`` names a folder with HAADF.ali and HAADF.rawtlt of the etspy
 package: tilts kept out are foretold at 128 pixels.
 """
