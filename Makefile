@@ -1,5 +1,6 @@
 # make demo: everything from nothing to a restored slice in demo/.
 # make test: checks and tests, as continuous integration runs them.
+# make docs: the documentation site in build/docs/.
 PYTHON ?= python3
 VENV ?= .venv
 
@@ -9,7 +10,7 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/sff-napari demo -o demo
@@ -21,7 +22,11 @@ test: $(VENV)/.tox
 lint: $(VENV)/.tox
 	$(BIN)/python -m tox run -q -e lint
 
+docs: $(VENV)/.tox
+	$(BIN)/python -m tox run -q -e docs
+
 clean:
+	rm -rf docs/gallery docs/reference/generated docs/sg_execution_times.rst
 	rm -rf $(VENV) .tox demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.made:

@@ -25,7 +25,8 @@ from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack, read_folds, write_folds, write_stack
 from sff_napari.stacks.ome import halved
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.request import VolumeRequest
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.restore_volume import restore_volume
 from sff_napari.volumes.run.executors import Cluster, Pool, Threads
 
@@ -79,15 +80,15 @@ def run(source: Path, folds: Path, out: Path, pool: Pool, overlay: bool = False)
     """Return the seconds that a run over a volume takes."""
     start = time.perf_counter()
     with open_stack(source) as stack:
-        summary = restore_volume(
+        request = VolumeRequest(
             source,
             stack,
             read_folds(folds).folds,
             out,
-            settings=Settings(device=DEVICE),
-            pool=pool,
+            settings=VolumeSettings(device=DEVICE),
             overlay=overlay,
         )
+        summary = restore_volume(request, pool)
     if not summary.complete:
         raise SystemExit(f"The run failed: {summary.outcome}")
     return time.perf_counter() - start

@@ -29,6 +29,19 @@ hypothesis.settings.register_profile("nightly", deadline=None, max_examples=1000
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+INTEGRATION = ("commands", "docs", "napari_plugin", "volumes")
+"""Folders of tests that go through a whole program: commands, the viewer, runs over volumes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test as `unit` or `integration`, by its folder."""
+    tests = Path(__file__).resolve().parent
+    for item in items:
+        folder = item.path.relative_to(tests).parts[0]
+        whole = folder in INTEGRATION or item.path.stem.endswith("_command")
+        item.add_marker("integration" if whole else "unit")
+
+
 def find_data_folder() -> Path | None:
     """Return the folder with real EM stacks, or None."""
     root = Path(__file__).resolve().parent.parent

@@ -1,4 +1,4 @@
-"""Slices in and out: checking arrays that come from users, keeping their dtype."""
+"""Check slices that come from users, and keep their dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choosing where to compute, and in which precision."""
+"""Choose where to compute, and in which precision."""
 
 from __future__ import annotations
 

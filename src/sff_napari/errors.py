@@ -1,4 +1,4 @@
-"""Errors a user can act on.
+"""Raise errors that a user can act on.
 
 Every error raised on purpose derives from `SffError` and carries one sentence
 that says what is wrong and what to do.  The command line prints it and exits
@@ -9,7 +9,22 @@ from __future__ import annotations
 
 
 class SffError(Exception):
-    """Base of every error this package raises on purpose; one clear sentence."""
+    """Base of every error this package raises on purpose; one clear sentence.
+
+    See Also
+    --------
+    sff_napari.errors.InputError : Also a ``ValueError``.
+    sff_napari.errors.StackError : Also an ``OSError``.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> try:
+    ...     sff.Fold([(0, 0)], half_width=6)
+    ... except sff.SffError as error:
+    ...     print(type(error).__name__)
+    FoldError
+    """
 
 
 class InputError(SffError, ValueError):

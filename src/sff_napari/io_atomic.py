@@ -1,4 +1,4 @@
-"""Writing files and folders so that a reader sees all of the old or all of the new.
+"""Write files and folders so that a reader sees all of the old or all of the new.
 
 What is being written lies beside its target under a hidden name until it is
 complete and on the disk; then one rename puts it in place.  A kill at any

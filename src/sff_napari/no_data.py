@@ -1,4 +1,4 @@
-"""Where a slice holds no image, the grey range of what it holds, and filling what it lacks.
+"""Find where a slice holds no image, and the grey range of what it holds; fill what it lacks.
 
 No data are: NaN and infinity; a value far outside of the others, such as -9999;
 constant borders, straight or turned; whole missing tiles; and gaps between

@@ -1,4 +1,4 @@
-"""Progress and cancellation callbacks, shared by everything that takes long."""
+"""Report progress and ask for cancellation, wherever something takes long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading an image at displaced places."""
+"""Read an image at displaced places."""
 
 from __future__ import annotations
 

@@ -133,6 +133,8 @@ def test_calibrate(clean: Path, command: Command) -> None:
     assert [row["threshold"] for row in found["rows"]] == [0.5, 0.6]
     assert found["best"] in (0.5, 0.6)
     assert all(0 <= row[key] <= 1 for row in found["rows"] for key in ("precision", "recall", "f1"))
+    assert found["drift"]["slices"] == [1]
+    assert "Drift, on 1 of these slices" in command(*arguments).out
     assert "must be one or more numbers" in command("calibrate", clean, "--thresholds", "2").err
 
 

@@ -16,6 +16,7 @@ from sff_napari.napari_plugin.controller.opening import (
     read_result,
 )
 from sff_napari.stacks import open_stack, write_folds, write_stack
+from sff_napari.stacks.description import Readers, StackInfo
 from sff_napari.stacks.stack import Stack
 
 DAMAGED = 2
@@ -58,15 +59,20 @@ def test_a_file_of_a_whole_volume_fills_the_review_list(
 def test_a_restored_volume_is_reviewed(
     panel, true_fold, finish, tmp_path, folded_stack, told, until
 ):
+    from sff_napari.volumes.plan.request import VolumeRequest
     from sff_napari.volumes.restore_volume import restore_volume
     from sff_napari.volumes.run.executors import Threads
 
     source, out = tmp_path / "stack.zarr", tmp_path / "out.zarr"
     write_stack(
-        source, Stack(lambda z: folded_stack[z], folded_stack.shape, np.uint8, kind="a", name="a")
+        source,
+        Stack(
+            Readers(lambda z: folded_stack[z]),
+            StackInfo(folded_stack.shape, np.uint8, kind="a", name="a"),
+        ),
     )
     with open_stack(source) as stack:
-        restore_volume(source, stack, {DAMAGED: [true_fold]}, out, pool=Threads(1))
+        restore_volume(VolumeRequest(source, stack, {DAMAGED: [true_fold]}, out), Threads(1))
     c = panel.controller
     open_path(c, Path(out), read_result)
     finish(c)

@@ -11,6 +11,7 @@ from sff_napari.napari_plugin.io.stack_reader import StackArray, get_stack_reade
 from sff_napari.napari_plugin.widgets.export_dialog import start_export
 from sff_napari.napari_plugin.widgets.panel import RestorationWidget
 from sff_napari.stacks import open_stack, write_stack
+from sff_napari.stacks.description import Readers, StackInfo
 from sff_napari.stacks.stack import Stack
 
 DAMAGED = 2
@@ -22,12 +23,8 @@ SIZE = (45.0, 4.6, 4.6)
 def ome_zarr(tmp_path, folded_stack):
     path = tmp_path / "stack.ome.zarr"
     stack = Stack(
-        lambda z: folded_stack[z],
-        folded_stack.shape,
-        np.uint8,
-        kind="test",
-        name="stack",
-        voxel_size=SIZE,
+        Readers(lambda z: folded_stack[z]),
+        StackInfo(folded_stack.shape, np.uint8, kind="test", name="stack", voxel_size=SIZE),
     )
     write_stack(path, stack)
     return path

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
+import sff_napari
+from sff_napari.errors import WeightsError
 from sff_napari.evaluation import end_point_errors
+from sff_napari.folds import Fold
 from sff_napari.networks import weights
-from sff_napari.simulation import neuropil, simulate_straight
+from sff_napari.simulation import neuropil, simulate_fold, simulate_straight
 
 KINDS = tuple(weights.NETWORKS)
 
@@ -66,3 +71,40 @@ def test_fusion_fills_what_is_black() -> None:
     filled, black = ((x - clean)[band].square().mean() for x in (out, unfolded))
     assert float(filled) < float(black) / 4
     assert float((out - clean)[..., :32].square().mean()) < float(filled)
+
+
+def test_the_free_set_fills_without_the_bundled_weights() -> None:
+    free = weights.named("free")
+    assert free == weights.BUNDLED / "free"
+    about = weights.info("filling", "free")
+    assert about.sha256 != weights.info("filling").sha256
+    assert "neuropil" in about.data or "synthetic" in about.data.lower()
+    # Never mixed with weights that others may not use.
+    assert weights.own_or_bundled("unfolding", free) == free
+    with pytest.raises(WeightsError, match="free weights hold no unfolding network"):
+        weights.load("unfolding", "free")
+
+
+def test_restoring_with_the_free_set() -> None:
+    images = neuropil((3, 160, 160), 4)
+    fold = Fold([(0, 70), (159, 90)], 5)
+    damaged = simulate_fold(images[1], fold, hidden_half_width=10).damaged
+    made = [
+        sff_napari.restore(
+            images[0], damaged, images[2], fold, unfolding="none", device="cpu", weights=chosen
+        )
+        for chosen in (None, "free")
+    ]
+    hidden = made[0].synthesised > 0.5
+    assert hidden.any()
+    assert not np.array_equal(made[0].restored[hidden], made[1].restored[hidden])
+    assert np.array_equal(made[0].restored[~hidden & (made[0].synthesised == 0)],
+                          made[1].restored[~hidden & (made[0].synthesised == 0)])  # fmt: skip
+
+
+def test_a_folder_called_free_is_that_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "free").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert weights.named("free") == Path("free")

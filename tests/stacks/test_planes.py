@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sff_napari.stacks import Stack, planes
+from sff_napari.stacks.description import Readers, StackInfo
 from sff_napari.stacks.planes import Planes
 
 VOLUME = np.random.default_rng(3).integers(0, 255, (4, 30, 40), dtype=np.uint8)
@@ -20,7 +21,7 @@ def counted(read: list[int]) -> Stack:
         read.append(z)
         return VOLUME[z]
 
-    return Stack(plane, VOLUME.shape, VOLUME.dtype, kind="test", name="test")
+    return Stack(Readers(plane), StackInfo(VOLUME.shape, VOLUME.dtype, kind="test", name="test"))
 
 
 def test_parts_of_a_slice_decode_it_once() -> None:

@@ -18,13 +18,14 @@ from sff_napari.restoration import Restoration
 from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack
 from sff_napari.stacks.ome import halved
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.request import VolumeRequest
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.restore_volume import Summary, restore_volume
 from sff_napari.volumes.run.executors import Threads
 
-QUICK = Settings(interpolation="mean", unfolding="none", fusion="stitch")
+QUICK = VolumeSettings(interpolation="mean", unfolding="none", fusion="stitch")
 """Methods that take no time, where how well a slice is restored does not matter."""
-SURE = Settings(interpolation="mean", unfolding="law", fusion="stitch")
+SURE = VolumeSettings(interpolation="mean", unfolding="law", fusion="stitch")
 """The same with a confidence, where `sure_but_quick` stands in for the fit."""
 SIZE = (5, 160, 192)
 
@@ -92,9 +93,10 @@ def write_ome(
 def run(source: Path, folds: Folds, out: Path, **options: Any) -> Summary:
     """Restore a volume with one thread and quick methods."""
     options.setdefault("settings", QUICK)
-    options.setdefault("pool", Threads(1))
+    how = {name: options.pop(name, None) for name in ("pool", "progress", "cancelled")}
     with open_stack(source) as stack:
-        return restore_volume(source, stack, folds, out, **options)
+        request = VolumeRequest(source, stack, folds, out, **options)
+        return restore_volume(request, **{**how, "pool": how["pool"] or Threads(1)})
 
 
 def tree(root: Path, *, without: tuple[str, ...] = ("sff_napari/run.json",)) -> dict[str, bytes]:
@@ -111,7 +113,7 @@ def sure_but_quick(*slices: Any, **options: Any) -> Restoration:
 
 
 @pytest.fixture
-def sure(monkeypatch: pytest.MonkeyPatch) -> Settings:
+def sure(monkeypatch: pytest.MonkeyPatch) -> VolumeSettings:
     """Return settings of runs that store a confidence and take no time."""
     from sff_napari.volumes.restore import block
 

@@ -21,7 +21,8 @@ import numpy as np
 import sff_napari.restoration.restore
 from sff_napari.stacks import open_stack, read_folds
 from sff_napari.volumes import pipeline, restore_volume
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.request import VolumeRequest
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.restore import block
 from sff_napari.volumes.revert import revert_folds
 from sff_napari.volumes.run import folder
@@ -37,7 +38,7 @@ LOADED = (
     derived_arrays,
     sff_napari.restoration.restore,
 )
-QUICK = Settings(interpolation="mean", unfolding="law", fusion="stitch")
+QUICK = VolumeSettings(interpolation="mean", unfolding="law", fusion="stitch")
 
 
 def quick(*slices: Any, **options: Any) -> Any:
@@ -67,13 +68,15 @@ def work(request: dict[str, Any]) -> None:
     else:
         with open_stack(request["source"]) as stack:
             restore_volume.restore_volume(
-                request["source"],
-                stack,
-                read_folds(request["folds"]).folds,
-                request["out"],
-                slices=request.get("slices"),
-                overlay=request.get("overlay", False),
-                settings=QUICK,
+                VolumeRequest(
+                    request["source"],
+                    stack,
+                    read_folds(request["folds"]).folds,
+                    request["out"],
+                    slices=request.get("slices"),
+                    overlay=request.get("overlay", False),
+                    settings=QUICK,
+                ),
                 pool=Threads(2),
             )
 

@@ -16,6 +16,7 @@ from tests.volumes.conftest import QUICK, Folds, run, tree
 from sff_napari.errors import StackError
 from sff_napari.stacks import open_stack
 from sff_napari.stacks.overlay import VARIABLE
+from sff_napari.volumes.plan.request import VolumeRequest
 from sff_napari.volumes.restore_volume import restore_volume
 from sff_napari.volumes.run.executors import Threads
 
@@ -41,7 +42,7 @@ def address(source: Path) -> Iterator[str]:
 def restore_from(address: str, folds: Folds, out: Path, overlay: bool) -> None:
     with open_stack(address) as stack:
         summary = restore_volume(
-            address, stack, folds, out, settings=QUICK, overlay=overlay, pool=Threads(1)
+            VolumeRequest(address, stack, folds, out, settings=QUICK, overlay=overlay), Threads(1)
         )
     assert summary.complete, summary.outcome
 

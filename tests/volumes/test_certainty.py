@@ -49,7 +49,7 @@ def test_what_a_window_tells_makes_the_same_map(cascade: Cascade) -> None:
     (one,) = cascade.unfolding.fitted
     whole = Block(0, (0, SHAPE[0]), (0, SHAPE[1]), (0, SHAPE[0]), (0, SHAPE[1]))
     line = {"number": 0, **window_fit._samples(one, whole)}
-    line |= block_confidence.told(one, len(line["points"]))
+    line |= block_confidence.line_errors(one, len(line["points"]))
     assert len(line["error"]) == 2 * len(BEYOND)
     window = {"piece": whole.to_dict(), "lines": [line]}
     joined = law_stitching.join(cascade.folds, [window], SHAPE)
@@ -105,9 +105,9 @@ def test_what_a_window_warns_of_names_its_place_and_undoes_nothing_else(cascade:
     (one,) = cascade.unfolding.fitted
     assert window_fit._warnings(one) == []
     weak = replace(one, side_scores=(0.02, 0.5))
-    (told,) = window_fit._warnings(weak)
-    assert "found again" in told
+    (line_errors,) = window_fit._warnings(weak)
+    assert "found again" in line_errors
     moved = replace(weak, motions=(SideMotion(0.05, (100.0, 50.0), (40.0, 3.0), 0.4), None))
     first, second = window_fit._warnings(moved)
-    assert first == told
+    assert first == line_errors
     assert "not undone" in second

@@ -23,6 +23,7 @@ from sff_napari.errors import Cancelled, InputError, StackError
 from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil, simulate_fold, simulate_realistic
 from sff_napari.stacks import Stack, open_stack, read_folds, write_stack
+from sff_napari.stacks.description import Readers, StackInfo
 from sff_napari.stacks.slice_numbers import slice_ranges
 from sff_napari.volumes.find import detect_volume as detection_module
 from sff_napari.volumes.find import search as search_module
@@ -87,7 +88,9 @@ def test_levels_and_whole_slices_give_the_same_line(
     assert CoarseReader(stack, 2).from_pyramid
     (one,) = search_slice(stack, 0, Search())
     # A compressed TIFF cannot read parts: the slice is read once.
-    whole = Stack(lambda z: image, (1, *image.shape), image.dtype, kind="test", name="a")
+    whole = Stack(
+        Readers(lambda z: image), StackInfo((1, *image.shape), image.dtype, kind="test", name="a")
+    )
     assert not whole.reads_parts
     (two,) = search_slice(whole, 0, Search())
     assert compare(one, two, image.shape).distance < 1.0
@@ -136,12 +139,8 @@ def test_never_more_than_a_window_is_read() -> None:
         return rng.integers(100, 156, shape, dtype=np.uint8)
 
     stack = Stack(
-        lambda z: pytest.fail("the whole slice was read"),
-        (1, 4500, 9000),
-        np.uint8,
-        kind="test",
-        name="a",
-        region=region,
+        Readers(lambda z: pytest.fail("the whole slice was read"), region=region),
+        StackInfo((1, 4500, 9000), np.uint8, kind="test", name="a"),
     )
     assert search_slice(stack, 0, Search()) == []
     assert max(read) <= (2 * search_module.WINDOW) ** 2

@@ -21,7 +21,7 @@ from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack, write_stack
 from sff_napari.stacks.ome import halved
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.restore import block
 from sff_napari.volumes.verify.verify_volume import verify_volume
 
@@ -30,7 +30,7 @@ def test_the_result_is_that_of_single_slices(source: Path, folds: Folds, tmp_pat
     out = tmp_path / "out.zarr"
     # The method of the default takes its time: one slice is enough.
     folds = {1: folds[1]}
-    summary = run(source, folds, out, settings=Settings())
+    summary = run(source, folds, out, settings=VolumeSettings())
     assert summary.complete
     assert summary.outcome.restored == [1]
     before, after = open_stack(source), open_stack(out)
@@ -71,7 +71,7 @@ def test_untouched_chunks_and_metadata_keep_their_bytes(
 
 
 def test_confidence_is_stored_where_folds_changed_something(
-    source: Path, folds: Folds, tmp_path: Path, sure: Settings
+    source: Path, folds: Folds, tmp_path: Path, sure: VolumeSettings
 ) -> None:
     run(source, folds, tmp_path / "out.zarr", settings=sure)
     group = zarr.open_group(tmp_path / "out.zarr", mode="r")
@@ -87,7 +87,7 @@ def test_confidence_is_stored_where_folds_changed_something(
 
 
 def test_a_restored_volume_can_be_restored_again(
-    source: Path, folds: Folds, tmp_path: Path, sure: Settings
+    source: Path, folds: Folds, tmp_path: Path, sure: VolumeSettings
 ) -> None:
     once, twice = tmp_path / "once.zarr", tmp_path / "twice.zarr"
     run(source, folds, once, settings=sure)
@@ -146,7 +146,7 @@ def test_other_folds_or_settings_are_refused(source: Path, folds: Folds, tmp_pat
     out = tmp_path / "out.zarr"
     run(source, folds, out)
     with pytest.raises(InputError, match="other settings"):
-        run(source, folds, out, settings=Settings(unfolding="none"))
+        run(source, folds, out, settings=VolumeSettings(unfolding="none"))
     with pytest.raises(InputError, match="other folds"):
         run(source, {**folds, 3: folds[3][:1]}, out)
     run(source, {3: folds[3][:1]}, out, overwrite=True)

@@ -28,8 +28,9 @@ from sff_napari.volumes.exports import (
     write_mask_layer,
     write_sofima,
 )
-from sff_napari.volumes.exports.source import Source, open_source
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.exports.source import ExportSource, open_source
+from sff_napari.volumes.plan.request import VolumeRequest
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.restore_volume import restore_volume
 
 SHAPE = (4, 230, 260)
@@ -49,13 +50,8 @@ def restored(tmp_path_factory: pytest.TempPathFactory) -> Path:
             volume[z] = simulate_fold(volume[z], fold, hidden_half_width=14, decay=0.05).damaged
     place = write_stack(folder / "in.zarr", volume, voxel_size=(40, 4, 4))
     with open_stack(place) as stack:
-        restore_volume(
-            place,
-            stack,
-            FOLDS,
-            folder / "out.zarr",
-            settings=Settings(interpolation="mean", unfolding="none", fusion="stitch"),
-        )
+        settings = VolumeSettings(interpolation="mean", unfolding="none", fusion="stitch")
+        restore_volume(VolumeRequest(place, stack, FOLDS, folder / "out.zarr", settings=settings))
     # What a fold of the volume does: quicker made than fitted.
     array: Any = zarr.open_group(folder / "out.zarr", mode="r+")["displacement"]
     for z, folds in FOLDS.items():
@@ -69,7 +65,7 @@ def restored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def source(restored: Path) -> Source:
+def source(restored: Path) -> ExportSource:
     return open_source(restored)
 
 
@@ -95,7 +91,9 @@ def whole(masks: FoldMasks, mip: int = 0) -> NDArray[np.bool_]:
     )
 
 
-def test_a_restored_volume_knows_its_folds(source: Source, restored: Path, tmp_path: Path) -> None:
+def test_a_restored_volume_knows_its_folds(
+    source: ExportSource, restored: Path, tmp_path: Path
+) -> None:
     assert source.shape == SHAPE
     assert source.voxel_size == (40, 4, 4)
     assert {z: len(folds) for z, folds in source.folds.items()} == {1: 1, 2: 2}
@@ -190,7 +188,7 @@ def test_corgie_masks(tmp_path: Path) -> None:
         write_mask_layer(tmp_path / "b", masks, (40, 4, 4), mips=13)
 
 
-def test_sofima(tmp_path: Path, source: Source, restored: Path) -> None:
+def test_sofima(tmp_path: Path, source: ExportSource, restored: Path) -> None:
     masks = FoldMasks(source.folds, source.shape)
     write_sofima(tmp_path / "sofima", source, masks)
     store = ts.open(
@@ -223,7 +221,7 @@ def check_field(found: NDArray[Any], restored: Path) -> None:
     ("name", "read"), [("a.zarr", read_zarr_by_tensorstore), ("a", read_precomputed)]
 )
 def test_displacement(
-    tmp_path: Path, source: Source, restored: Path, name: str, read: Callable[[Path], Any]
+    tmp_path: Path, source: ExportSource, restored: Path, name: str, read: Callable[[Path], Any]
 ) -> None:
     write_field(tmp_path / name, source)
     check_field(read(tmp_path / name), restored)
@@ -249,7 +247,7 @@ def test_feabas(tmp_path: Path) -> None:
         write_feabas(tmp_path / "b", source, FoldMasks(FOLDS, (4, 40_000, 40_000)))
 
 
-def test_bigwarp(tmp_path: Path, source: Source, restored: Path) -> None:
+def test_bigwarp(tmp_path: Path, source: ExportSource, restored: Path) -> None:
     write_landmarks(tmp_path / "landmarks", source)
     files = sorted(path.name for path in (tmp_path / "landmarks").iterdir())
     assert files == ["frame.json", "slice_00001.csv", "slice_00002.csv"]

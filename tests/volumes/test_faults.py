@@ -194,9 +194,9 @@ def cluster() -> Iterator[Cluster]:
 def test_threads_and_worker_processes_give_the_same_bytes(
     source: Path, folds: Folds, tmp_path: Path, cluster: Cluster
 ) -> None:
-    from sff_napari.volumes.plan.settings import Settings
+    from sff_napari.volumes.plan.settings import VolumeSettings
 
-    whole = Settings()
+    whole = VolumeSettings()
     folds = {1: folds[1], 3: folds[3][:1]}
     run(source, folds, tmp_path / "a.zarr", settings=whole, pool=Threads(2))
     run(source, folds, tmp_path / "b.zarr", settings=whole, pool=cluster)

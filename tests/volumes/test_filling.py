@@ -12,7 +12,7 @@ from tests.volumes.conftest import QUICK, SURE, run, tree, write_ome
 from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.revert import revert_folds
 from sff_napari.volumes.run.executors import Threads
 from sff_napari.volumes.verify.verify_volume import verify_volume
@@ -79,6 +79,6 @@ def test_large_missing_slices_are_made_in_pieces(tmp_path: Path) -> None:
     source = with_gaps(tmp_path / "in.zarr", 2, depth=5)
     whole, blocks = tmp_path / "whole.zarr", tmp_path / "pieces.zarr"
     run(source, {}, whole, fill_missing=True, settings=QUICK)
-    run(source, {}, blocks, fill_missing=True, settings=Settings(tile=64))
+    run(source, {}, blocks, fill_missing=True, settings=VolumeSettings(tile=64))
     a, b = open_stack(whole)[2].astype(float), open_stack(blocks)[2].astype(float)
     assert correlation(a, b) > 0.95

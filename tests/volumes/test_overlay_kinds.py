@@ -21,7 +21,8 @@ from sff_napari.folds import Fold
 from sff_napari.simulation import neuropil
 from sff_napari.stacks import open_stack
 from sff_napari.stacks.overlay import VARIABLE
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.request import VolumeRequest
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.restore_volume import restore_volume
 from sff_napari.volumes.revert import revert_folds
 from sff_napari.volumes.run.executors import Threads
@@ -161,7 +162,7 @@ def tiff(tmp_path: Path, damaged: Any) -> Path:
 
 
 def test_an_overlay_over_a_tiff_goes_on_and_comes_back_in_parts(
-    tiff: Path, folds: Folds, tmp_path: Path, sure: Settings
+    tiff: Path, folds: Folds, tmp_path: Path, sure: VolumeSettings
 ) -> None:
     once, parts = tmp_path / "once.zarr", tmp_path / "parts.zarr"
     run(tiff, folds, once, overlay=True, settings=sure)
@@ -272,7 +273,7 @@ def test_a_page_that_cannot_be_read_fails_its_slice_alone(
     out = tmp_path / "out.zarr"
     with open_stack(source) as stack:
         summary = restore_volume(
-            source, stack, folds, out, overlay=True, settings=QUICK, pool=Threads(2)
+            VolumeRequest(source, stack, folds, out, overlay=True, settings=QUICK), Threads(2)
         )
     assert summary.outcome.restored == [1]
     assert "Slice 3 of" in summary.outcome.failed[3]

@@ -21,7 +21,7 @@ from sff_napari.simulation import neuropil, simulate_fold
 from sff_napari.stacks import open_stack
 from sff_napari.volumes.plan import blocks, slice_plan
 from sff_napari.volumes.plan.blocks import BAND, cut, cut_all, windows
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.restore import law_stitching
 from sff_napari.volumes.restore.block_confidence import BEYOND
 from sff_napari.volumes.restore.window_fit import _samples
@@ -143,7 +143,7 @@ def test_pieces_make_the_same_as_the_whole(tmp_path: Path, monkeypatch: pytest.M
     found = {}
     for name, tile in (("whole", 640), ("pieces", 280)):
         out = tmp_path / f"{name}.zarr"
-        assert run(source, {1: [fold]}, out, settings=Settings(tile=tile)).complete
+        assert run(source, {1: [fold]}, out, settings=VolumeSettings(tile=tile)).complete
         flow = np.asarray(zarr.open_array(out, path="displacement", mode="r")[1])
         sure = np.asarray(zarr.open_array(out, path="confidence", mode="r")[1]) / 255
         found[name] = (open_stack(out)[1].astype(float), flow, sure)

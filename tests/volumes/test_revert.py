@@ -13,7 +13,7 @@ from tests.volumes.conftest import Folds, run, tree, write_ome
 
 from sff_napari.errors import InputError, SffError, StackError
 from sff_napari.stacks import open_stack
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.revert import revert_folds
 from sff_napari.volumes.run.executors import Threads
 from sff_napari.volumes.verify.verify_volume import verify_volume
@@ -83,7 +83,7 @@ def test_reverting_some_leaves_what_the_others_make(
 
 
 def test_confidence_is_taken_back_too(
-    source: Path, folds: Folds, tmp_path: Path, sure: Settings
+    source: Path, folds: Folds, tmp_path: Path, sure: VolumeSettings
 ) -> None:
     out, other = tmp_path / "out.zarr", tmp_path / "other.zarr"
     run(source, folds, out, settings=sure)

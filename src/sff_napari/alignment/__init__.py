@@ -1,5 +1,10 @@
-"""How two slices lie against each other: as wholes, and from place to place."""
+"""Align two slices: as wholes, and from place to place."""
 
-from sff_napari.alignment.similarity import Similarity, estimate_similarity, misalignment
+from sff_napari.alignment.similarity import (
+    Similarity,
+    estimate_similarity,
+    is_roughly_aligned,
+    misalignment,
+)
 
-__all__ = ["Similarity", "estimate_similarity", "misalignment"]
+__all__ = ["Similarity", "estimate_similarity", "is_roughly_aligned", "misalignment"]

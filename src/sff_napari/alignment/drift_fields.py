@@ -1,4 +1,4 @@
-"""How the tissue moves from slice to slice: shifts between neighbours, smooth drift fields."""
+"""Measure how the tissue moves from slice to slice, as smooth drift fields."""
 
 from __future__ import annotations
 

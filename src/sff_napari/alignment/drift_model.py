@@ -1,4 +1,4 @@
-"""Where a slice lies against its neighbours: a smooth random field of known strength.
+"""Model where a slice lies against its neighbours: a smooth random field of known strength.
 
 Tissue moves from slice to slice, and this drift adds to what a fold did.  It is
 smooth, the fold's displacement follows the fold's law, and both are fitted

@@ -1,4 +1,4 @@
-"""How strongly a slice drifts, from displacements that no fold disturbs."""
+"""Estimate how strongly a slice drifts, from displacements that no fold disturbs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of slices is compared: locally normalised grey values.
+"""Compute what of slices is compared: locally normalised grey values.
 
 Grey values differ between slices (staining, brightness, contrast beside a fold);
 the features do not.

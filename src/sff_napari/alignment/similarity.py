@@ -1,4 +1,4 @@
-"""The shift, turn and scale that bring one slice onto another.
+"""Estimate the shift, turn and scale that bring one slice onto another.
 
 A search over turns and scales at a coarse scale, each with the best shift by
 phase correlation, gives the start; least squares on the grey values make it
@@ -125,7 +125,7 @@ class Similarity:
 
 
 def misalignment(similarity: Similarity, moving: str, fixed: str) -> str:
-    """Return a sentence if a slice is not aligned to another; nothing if it is.
+    """Return the beginning of a sentence if a slice is not aligned to another, else nothing.
 
     Parameters
     ----------
@@ -139,9 +139,23 @@ def misalignment(similarity: Similarity, moving: str, fixed: str) -> str:
     dy, dx = similarity.shift
     return (
         f"{moving} is not aligned to {fixed}: it is shifted by ({dy:.0f}, {dx:.0f}) px, turned by "
-        f"{similarity.rotation_degrees:.1f} degrees and scaled by {similarity.scale:.3f}; align "
-        "the stack first."
+        f"{similarity.rotation_degrees:.1f} degrees and scaled by {similarity.scale:.3f}"
     )
+
+
+def is_roughly_aligned(moving: NDArray[Any], fixed: NDArray[Any]) -> bool:
+    """Tell whether two slices (Y, X) match as they lie, so that no move need be searched for.
+
+    Takes some milliseconds, `estimate_similarity` about a second.  False says nothing.
+    """
+    masks = [find_no_data(moving), find_no_data(fixed)]
+    if any(mask is not None and mask.mean() > 0.98 for mask in masks):
+        return True
+    level = _levels([moving, fixed], masks, _COARSE)[-1]
+    still = np.array([1.0, 0.0, 0.0, 0.0])
+    # A move that leaves half of the slice to compare raises what chance may reach.
+    bound = max(0.5 * math.sqrt(2.0) * _chance(level, still), _LEAST_SCORE / 2)
+    return _score(level, still) >= bound
 
 
 def estimate_similarity(

@@ -1,4 +1,4 @@
-"""How strongly the slices of a stack drift, measured on its clean slices.
+"""Measure how strongly the slices of a stack drift, on its clean slices.
 
 The strength of drift is a trait of the stack: some stacks are aligned to a pixel, in
 others each slice lies several pixels off the middle of its neighbours (METHOD,
@@ -68,6 +68,18 @@ class StackDrift:
         the middle of the neighbours predicts it better.
     place : (dy, dx)
         Where the slice in question is expected against the middle, px; see `for_slice`.
+
+    See Also
+    --------
+    sff_napari.measure_drift : Measures it.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.simulation import neuropil
+    >>> drift = sff.measure_drift(neuropil((5, 256, 256), seed=1))
+    >>> sff.StackDrift.from_json(drift.to_json()) == drift
+    True
     """
 
     slices: tuple[int, ...]

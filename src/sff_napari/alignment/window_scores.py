@@ -1,4 +1,4 @@
-"""How well the windows of a slice agree with others at small shifts."""
+"""Score how well the windows of a slice agree with others at small shifts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring the folds of a stack."""
+"""Measure the folds of a stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Block matching: where the tissue of a damaged slice lies in its neighbours.
+"""Match blocks: find where the tissue of a damaged slice lies in its neighbours.
 
 The paper (section 3.1, with the numbers of section 5.2) measures real folds
 with blocks of 71 px that overlap by 41 px.  Its range of 21 px is too short for
@@ -195,6 +195,6 @@ def _peak(surface: NDArray[np.floating[Any]]) -> tuple[tuple[float, float], floa
     return (y - reach + dy, x - reach + dx), best, prominence, False
 
 
-def _top_of_parabola(before: float, here: float, after: float) -> float:
-    bend = float(before) - 2 * float(here) + float(after)
+def _top_of_parabola(before: float, centre: float, after: float) -> float:
+    bend = float(before) - 2 * float(centre) + float(after)
     return 0.0 if bend >= 0 else 0.5 * (float(before) - float(after)) / bend

@@ -1,4 +1,4 @@
-"""Fitting the fold's law to matched blocks."""
+"""Fit the fold's law to matched blocks."""
 
 from __future__ import annotations
 

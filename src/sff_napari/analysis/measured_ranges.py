@@ -1,4 +1,4 @@
-"""From measured folds to the ranges that folds like them are drawn from."""
+"""Turn measured folds into the ranges that folds like them are drawn from."""
 
 from __future__ import annotations
 

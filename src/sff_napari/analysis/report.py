@@ -1,4 +1,4 @@
-"""Measured folds as tables of text."""
+"""Show measured folds as tables of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fold did to its slice, measured (paper, section 3.1)."""
+"""Measure what a fold did to its slice (paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -206,8 +206,8 @@ def parts_and_dark(
     dark = np.zeros(shape, dtype=bool)
     for number, fold in enumerate(folds):
         curve = Curve.of(fold)
-        here = curve.on_grid(shape)
-        distance, along = here.distance.numpy(), here.along.numpy()
+        fold_coordinates = curve.on_grid(shape)
+        distance, along = fold_coordinates.distance.numpy(), fold_coordinates.along.numpy()
         beside = (along >= 0) & (along <= curve.length)
         parts += ((distance > 0) & beside).astype(np.int64) << number
         dark |= (np.abs(distance) <= _half_width(fold, curve, along) + _MARGIN) & beside
@@ -228,9 +228,9 @@ def blocks_of(
     Left out are blocks beyond its ends, where it fades out, and far away.
     """
     curve = Curve.of(fold, dtype=torch.float64)
-    here = curve.project(torch.from_numpy(matches.places.T.copy()))
-    along, distance = here.along.numpy(), here.distance.numpy()
-    away = np.sign(distance)[:, None] * here.normal.numpy().T
+    fold_coordinates = curve.project(torch.from_numpy(matches.places.T.copy()))
+    along, distance = fold_coordinates.along.numpy(), fold_coordinates.distance.numpy()
+    away = np.sign(distance)[:, None] * fold_coordinates.normal.numpy().T
     beyond = np.abs(distance) - _half_width(fold, curve, along)
     fade = min(_END, curve.length / 3)
     first, last = (fade if inside else -BIN for inside in _ends_inside(fold, shape))

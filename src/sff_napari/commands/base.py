@@ -1,4 +1,4 @@
-"""What all commands share: options, progress bars, and how errors are told."""
+"""Share options, progress bars, and how errors are told among all commands."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 PATH = click.Path(path_type=Path)
+
+
+def _named_weights(value: str) -> Path | None:
+    """Return the weights that are meant: a path, or a set that comes with the package."""
+    from sff_napari.networks.weights import named
+
+    return named(value)
+
+
+WEIGHTS = click.types.FuncParamType(_named_weights)
+WEIGHTS.name = "path"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

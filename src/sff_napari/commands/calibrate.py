@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,10 +53,14 @@ def command(
     """Choose the detection threshold on folds simulated on clean slices.
 
     Prints precision, recall and F1 of each threshold, and the best one, for
-    `sff-napari detect --threshold`.
+    `sff-napari detect --threshold`; and how strongly these slices drift
+    against their neighbours, which tells how well any slice of the stack can
+    be placed.
     """
+    from sff_napari.alignment.stack_drift import measure_drift
     from sff_napari.detection import calibrate
     from sff_napari.errors import InputError
+    from sff_napari.progress import Reporter
 
     try:
         levels = None if thresholds is None else [float(part) for part in thresholds.split(",")]
@@ -64,6 +69,7 @@ def command(
             f"The thresholds {thresholds!r} cannot be read: write numbers such as 0.4,0.5."
         ) from error
     with open_named(stack) as opened, progress_bar() as progress:
+        report = Reporter(progress)
         chosen = opened.parse_slices(slices)
         if slices is None and len(chosen) > _MOST:
             chosen = [chosen[i * len(chosen) // _MOST] for i in range(_MOST)]
@@ -74,10 +80,15 @@ def command(
             kind=kind,  # type: ignore[arg-type]
             seed=seed,
             device=device,
-            progress=progress,
+            progress=report.part(0.0, 0.8),
         )
+        inner = [z for z in chosen if 0 < z < len(opened) - 1]
+        drift = None
+        with suppress(InputError):  # no slice has two neighbours
+            drift = measure_drift(opened, inner, progress=report.part(0.8, 1.0)) if inner else None
     if as_json:
-        echo_json({"slices_used": chosen, **asdict(result)})
+        measured = None if drift is None else drift.to_dict()
+        echo_json({"slices_used": chosen, **asdict(result), "drift": measured})
         return
     rows = [
         [
@@ -93,3 +104,9 @@ def command(
     click.echo(
         f"Best: {result.best:g}, on {result.folds} folds simulated on {result.slices} slices."
     )
+    if drift is not None:
+        click.echo(
+            f"Drift, on {len(drift.slices)} of these slices: as a whole "
+            f"{drift.offset_variance**0.5:.2f} px rms, its smooth part {drift.level:.2f} times "
+            "what is usual."
+        )

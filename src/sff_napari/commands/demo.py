@@ -20,9 +20,18 @@ from sff_napari.commands.base import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from sff_napari.folds import Fold
+    from sff_napari.restoration import Restoration
     from sff_napari.stacks import Stack
+
+Scores = dict[str, dict[str, float]]
+"""PSNR in dB and SSIM of each way to deal with the slice."""
 
 _SYNTHETIC = (3, 768, 768)
 """Shape (Z, Y, X) of the tissue that is made up where no stack is given."""
@@ -55,19 +64,10 @@ def command(
     Prints scores against the clean slice and writes demo.png, which shows
     damaged, detected line, flow, restored and clean side by side.
     """
-    import numpy as np
-
-    from sff_napari.commands.picture import (
-        flow_panel,
-        fold_panel,
-        grey_panel,
-        side_by_side,
-        write_png,
-    )
+    from sff_napari.commands.picture import write_png
     from sff_napari.detection import detect_folds
     from sff_napari.devices import choose_device
     from sff_napari.errors import InputError
-    from sff_napari.evaluation.metrics import psnr, ssim
     from sff_napari.io_atomic import explain, write_json
     from sff_napari.progress import Reporter
     from sff_napari.restoration import restore
@@ -116,33 +116,8 @@ def command(
         restoring = time.perf_counter() - start
         report(0.9, "scoring")
         neighbours = [image for image in (previous, following) if image is not None]
-        mean = np.mean([image.astype(np.float32) for image in neighbours], axis=0)
-        images: dict[str, Any] = {
-            "damaged": simulated.damaged,
-            "copy": neighbours[0],
-            "mean": mean,
-            "restored": result.restored,
-        }
-        scores = {
-            key: {
-                "psnr": psnr(_to_255(image, clean), _to_255(clean, clean)),
-                "ssim": ssim(_to_255(image, clean), _to_255(clean, clean)),
-            }
-            for key, image in images.items()
-        }
-        flow, longest = flow_panel(result.flow)
-        picture = side_by_side(
-            [
-                (_scored("damaged", scores), grey_panel(simulated.damaged, clean)),
-                (
-                    f"detected line{'s' * (len(folds) > 1)}",
-                    fold_panel(simulated.damaged, folds),
-                ),
-                (f"flow, up to {longest:.0f} px; grey: no source", flow),
-                (_scored("restored", scores), grey_panel(result.restored, clean)),
-                ("clean", grey_panel(clean)),
-            ]
-        )
+        scores = _scores(clean, simulated.damaged, neighbours, result.restored)
+        picture = _picture(clean, simulated.damaged, folds, result, scores)
         report(1.0, "writing")
     write_png(out / "demo.png", picture)
     write_folds(out / "folds.json", {z: folds}, identity)
@@ -165,6 +140,53 @@ def command(
     click.echo(table(["", "PSNR (dB)", "SSIM"], rows))
     click.echo(f"Detected in {detecting:.1f} s, restored in {restoring:.1f} s.")
     click.echo(f"See {out / 'demo.png'}.")
+
+
+def _scores(
+    clean: NDArray[Any],
+    damaged: NDArray[Any],
+    neighbours: list[NDArray[Any]],
+    restored: NDArray[Any],
+) -> Scores:
+    """Return how close each way to deal with the slice comes to the truth."""
+    import numpy as np
+
+    from sff_napari.evaluation.metrics import psnr, ssim
+
+    truth = _to_255(clean, clean)
+    images = {
+        "damaged": damaged,
+        "copy": neighbours[0],
+        "mean": np.mean([image.astype(np.float32) for image in neighbours], axis=0),
+        "restored": restored,
+    }
+    graded = {key: _to_255(image, clean) for key, image in images.items()}
+    return {
+        key: {"psnr": psnr(image, truth), "ssim": ssim(image, truth)}
+        for key, image in graded.items()
+    }
+
+
+def _picture(
+    clean: NDArray[Any],
+    damaged: NDArray[Any],
+    folds: Sequence[Fold],
+    result: Restoration,
+    scores: Scores,
+) -> Image:
+    """Return damaged slice, detected lines, flow, restored and clean slice side by side."""
+    from sff_napari.commands.picture import flow_panel, fold_panel, grey_panel, side_by_side
+
+    flow, longest = flow_panel(result.flow)
+    return side_by_side(
+        [
+            (_scored("damaged", scores), grey_panel(damaged, clean)),
+            (f"detected line{'s' * (len(folds) > 1)}", fold_panel(damaged, folds)),
+            (f"flow, up to {longest:.0f} px; grey: no source", flow),
+            (_scored("restored", scores), grey_panel(result.restored, clean)),
+            ("clean", grey_panel(clean)),
+        ]
+    )
 
 
 def _generator(shape: tuple[int, ...], kind: str, seed: int) -> np.random.Generator:
@@ -192,7 +214,7 @@ def _opened(path: Path | None, seed: int) -> Stack:
     return Stack.from_array(neuropil(_SYNTHETIC, seed), name="synthetic tissue")
 
 
-def _scored(name: str, scores: dict[str, dict[str, float]]) -> str:
+def _scored(name: str, scores: Scores) -> str:
     return f"{name}, {scores[name]['psnr']:.1f} dB"
 
 

@@ -12,6 +12,7 @@ import click
 from sff_napari.commands.base import (
     CONTEXT,
     PATH,
+    WEIGHTS,
     device_option,
     echo_json,
     json_option,
@@ -69,7 +70,11 @@ _USUAL = "usual"
     "--leave-one-out", is_flag=True, help="Judge each slice of a stack of your own instead."
 )
 @click.option("--damaged", metavar="3,7-9", help="Slices with real folds, for --leave-one-out.")
-@click.option("--weights", type=PATH, help="Weights of the networks: a folder.")
+@click.option(
+    "--weights",
+    type=WEIGHTS,
+    help="Weights of the networks: a folder; free: those of synthetic tissue.",
+)
 @click.option("--save", type=PATH, help="Also write everything to this JSON file.")
 @device_option
 @json_option
@@ -156,7 +161,7 @@ def command(
 
 def _check_modes(context: click.Context, perturb: bool, leave_one_out: bool) -> None:
     """Refuse options that would have no effect."""
-    plain = (
+    other_options = (
         "segmentation",
         "instances",
         "fid",
@@ -167,10 +172,10 @@ def _check_modes(context: click.Context, perturb: bool, leave_one_out: bool) -> 
     useless: Sequence[str] = ("damaged",)
     mode = "without --leave-one-out"
     if leave_one_out:
-        useless = (*plain, "folds", "methods", "perturb", "inject_drift")
+        useless = (*other_options, "folds", "methods", "perturb", "inject_drift")
         mode = "with --leave-one-out"
     elif perturb:
-        useless, mode = (*plain, "damaged"), "with --perturb"
+        useless, mode = (*other_options, "damaged"), "with --perturb"
     for name in useless:
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise InputError(f"--{name.replace('_', '-')} has no effect {mode}: leave it out.")

@@ -22,6 +22,31 @@ if TYPE_CHECKING:
     from sff_napari.stacks import Stack
 
 _PACKAGES = ("numpy", "scipy", "torch", "zarr", "tifffile", "scikit-image", "napari")
+_OTHER_PACKAGES = (
+    "dask",
+    "distributed",
+    "fsspec",
+    "h5py",
+    "imagecodecs",
+    "npe2",
+    "opencv-python-headless",
+    "opencv-python",
+    "pyqt6",
+    "pyside6",
+    "tensorstore",
+    "vispy",
+)
+"""Packages of a report besides those."""
+_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "QT_API",
+    "QT_QPA_PLATFORM",
+    "XDG_SESSION_TYPE",
+)
+"""Environment variables that change how things run and say nothing of whose machine it is."""
 
 _SAMPLE = 512
 """Half the side of the part whose grey values are given, px."""
@@ -36,14 +61,26 @@ _MOST_FILES = 200_000
 @click.argument("stack", type=STACK, required=False)
 @click.option("--missing", is_flag=True, help="Also look for slices that hold no image.")
 @click.option("--source", help="Where the volume below an overlay lies, if not beside it.")
+@click.option("--report", is_flag=True, help="Print a text about this installation to paste.")
 @json_option
-def command(stack: Path | str | None, missing: bool, source: str | None, as_json: bool) -> None:
+def command(
+    stack: Path | str | None, missing: bool, source: str | None, report: bool, as_json: bool
+) -> None:
     """Say what a stack is; without STACK, what is installed here.
+
+    With --report, print a text about the installation for the report of a
+    problem: versions, platform, memory, devices, weights and their terms.  It
+    names no file and no person.
 
     Only the description of the stack and a small part of its middle slice are
     read, of each slice a little more with --missing.  Of a volume that restore
     wrote it also says what it was made from and which slices were restored.
     """
+    if report:
+        if stack is not None or missing or source is not None or as_json:
+            raise click.UsageError("--report is about the installation: give it alone.")
+        click.echo(_report())
+        return
     facts = _installation() if stack is None else _stack(stack, missing, source)
     if as_json:
         echo_json(facts)
@@ -184,7 +221,26 @@ def _installation() -> dict[str, Any]:
             facts[f"{kind} weights"] = None
         else:
             facts[f"{kind} weights"] = f"width {about.width:g}, sha256 {about.sha256[:12]}"
+    facts["terms of the weights"] = weights.TERMS
     return facts
+
+
+def _report() -> str:
+    """Return what is installed here as text, in the fences of Markdown."""
+    import os
+    import platform
+    from importlib.metadata import distributions
+
+    import psutil
+
+    facts = {**_installation(), "platform": platform.platform()}
+    facts["memory"] = _size(psutil.virtual_memory().total)
+    installed = {str(one.name).lower(): one.version for one in distributions() if one.name}
+    facts |= {name: installed.get(name) for name in _OTHER_PACKAGES}
+    facts |= {name: os.environ.get(name) for name in _VARIABLES}
+    width = max(map(len, facts))
+    lines = [f"{name.ljust(width)}  {_text(value)}" for name, value in facts.items()]
+    return "\n".join(["```", *lines, "```"])
 
 
 def _text(value: Any, name: str = "") -> str:

@@ -1,4 +1,4 @@
-"""One picture of a demonstration: panels side by side, with captions."""
+"""Draw one picture of a demonstration: panels side by side, with captions."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import click
 from sff_napari.commands.base import (
     CONTEXT,
     PATH,
+    WEIGHTS,
     device_option,
     echo_json,
     json_option,
@@ -20,7 +21,9 @@ from sff_napari.commands.base import (
 )
 
 if TYPE_CHECKING:
+    from sff_napari.progress import ProgressCallback
     from sff_napari.stacks import FoldsFile, Stack
+    from sff_napari.volumes.plan.request import VolumeRequest
     from sff_napari.volumes.restore_volume import Summary
 
 # Written out here so that --help need not load torch; a test compares them with the core's.
@@ -74,7 +77,11 @@ INCOMPLETE = 3
     default="learned",
     help="How the hidden region is filled and joined.",
 )
-@click.option("--weights", type=PATH, help="Weights of the networks: a file or a folder.")
+@click.option(
+    "--weights",
+    type=WEIGHTS,
+    help="Weights of the networks: a file or a folder; free: those of synthetic tissue.",
+)
 @click.option(
     "--cover",
     type=click.FloatRange(0, 100),
@@ -127,7 +134,7 @@ def command(
     Ctrl-C.
     """
     from sff_napari.devices import choose_device
-    from sff_napari.errors import Cancelled, InputError
+    from sff_napari.errors import InputError
     from sff_napari.stacks import check_output, read_folds
     from sff_napari.stacks.folds_file import other_pixels
 
@@ -149,47 +156,34 @@ def command(
         choices = {"interpolation": interpolation, "unfolding": unfolding, "fusion": fusion}
         if not volume:
             options = {"device": device, "weights": weights, "cover": cover, "tile": tile}
-            told = _write_tiff(out, opened, file, wanted, choices, options, overwrite, progress)
-        else:
-            from sff_napari.volumes.plan.settings import Settings
-            from sff_napari.volumes.restore_volume import restore_volume
-            from sff_napari.volumes.run.executors import Cluster, Threads
-            from sff_napari.volumes.run.task import Pool
-
-            pool: Pool = (
-                Threads() if workers is None and scheduler is None else Cluster(workers, scheduler)
+            run_report = _write_tiff(
+                out, opened, file, wanted, choices, options, overwrite, progress
             )
-            try:
-                summary = restore_volume(
-                    stack,
-                    opened,
-                    file.folds,
-                    out,
-                    slices=wanted,
-                    settings=Settings(
-                        **choices, cover=cover, tile=tile, weights=weights, device=device
-                    ),
-                    fill_missing=fill_missing,
-                    overlay=overlay,
-                    overwrite=overwrite,
-                    pool=pool,
-                    progress=progress,
-                )
-            except KeyboardInterrupt:
-                raise Cancelled(
-                    f"Interrupted; run the same command again to go on, or remove {out}.part."
-                ) from None
-            finally:
-                pool.close()
-    if volume:
-        told = _told(summary)
-    for sentence in told["notes"]:
+        else:
+            from sff_napari.volumes.plan.request import VolumeRequest
+            from sff_napari.volumes.plan.settings import VolumeSettings
+
+            request = VolumeRequest(
+                stack,
+                opened,
+                file.folds,
+                out,
+                slices=wanted,
+                settings=VolumeSettings(
+                    **choices, cover=cover, tile=tile, weights=weights, device=device
+                ),
+                fill_missing=fill_missing,
+                overlay=overlay,
+                overwrite=overwrite,
+            )
+            run_report = _run_report(_restore_volume(request, workers, scheduler, progress))
+    for sentence in run_report["notes"]:
         click.echo(sentence, err=True)
     if as_json:
-        echo_json(told["json"])
+        echo_json(run_report["json"])
     else:
-        click.echo(told["text"])
-    context.exit(told["code"])
+        click.echo(run_report["text"])
+    context.exit(run_report["code"])
 
 
 def _wanted(stack: Stack, file: FoldsFile, path: Path, slices: str | None, fill: bool) -> list[int]:
@@ -256,7 +250,28 @@ def _earlier(stack: Stack) -> dict[str, Any]:
     return {"earlier": [*passes, record]} if isinstance(passes, list) else {}
 
 
-def _told(summary: Summary) -> dict[str, Any]:
+def _restore_volume(
+    request: VolumeRequest, workers: int | None, scheduler: str | None, progress: ProgressCallback
+) -> Summary:
+    """Restore a volume in threads of this process, in worker processes, or on a cluster."""
+    from sff_napari.errors import Cancelled
+    from sff_napari.volumes.restore_volume import restore_volume
+    from sff_napari.volumes.run.executors import Cluster, Threads
+    from sff_napari.volumes.run.task import Pool
+
+    pool: Pool = Threads() if workers is None and scheduler is None else Cluster(workers, scheduler)
+    try:
+        return restore_volume(request, pool, progress)
+    except KeyboardInterrupt:
+        raise Cancelled(
+            "Interrupted; run the same command again to go on, or remove "
+            f"{request.target.with_name(request.target.name + '.part')}."
+        ) from None
+    finally:
+        pool.close()
+
+
+def _run_report(summary: Summary) -> dict[str, Any]:
     """Return what is printed about a run over a volume."""
     from sff_napari.volumes.run.folder import Folder
     from sff_napari.volumes.run.restored_volume import read_plan

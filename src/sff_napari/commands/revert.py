@@ -9,6 +9,7 @@ import click
 from sff_napari.commands.base import (
     CONTEXT,
     PATH,
+    WEIGHTS,
     device_option,
     echo_json,
     json_option,
@@ -27,7 +28,11 @@ from sff_napari.commands.base import (
 )
 @click.option("--all", "everything", is_flag=True, help="Take back all folds.")
 @click.option("--source", help="Where the volume below an overlay lies, if not beside it.")
-@click.option("--weights", type=PATH, help="Weights of the networks, if others than the bundled.")
+@click.option(
+    "--weights",
+    type=WEIGHTS,
+    help="Weights of the networks, if not the bundled; free: those of synthetic tissue.",
+)
 @device_option
 @json_option
 @click.pass_context

@@ -1,4 +1,4 @@
-"""Restoring slices of a stack one after another, with a record of each."""
+"""Restore slices of a stack one after another, with a record of each."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import sff_napari
+from sff_napari.arrays import as_slice
 from sff_napari.devices import choose_device, describe_device
 from sff_napari.errors import InputError
 from sff_napari.folds import Fold
 from sff_napari.networks import weights as network_weights
 from sff_napari.progress import Reporter
 from sff_napari.restoration import DEFAULT_COVER, restore
+from sff_napari.restoration.neighbours.aligned import aligned_neighbours
 from sff_napari.sessions import choose_neighbours
 from sff_napari.stacks import RestoredSlice, Stack, stack_identity
-from sff_napari.volumes.restore.block import unaligned
 from sff_napari.volumes.to_json import as_plain
 
 _LARGEST_TILE = 1024
@@ -127,11 +128,23 @@ class StackRestoration:
             options["weights"] = self._weights
         if self._tile is not None:
             options["tile"] = self._tile
+        numbers = {"previous": previous, "following": following}
         try:
+            damaged = as_slice(self._stack[z], "damaged slice")
+            around, moved = aligned_neighbours(
+                damaged,
+                {
+                    name: as_slice(self._stack[number], f"{name} slice")
+                    for name, number in numbers.items()
+                    if number is not None
+                },
+                {name: f"Slice {number}" for name, number in numbers.items()},
+                f"slice {z}",
+            )
             result = restore(
-                None if previous is None else self._stack[previous],
-                self._stack[z],
-                None if following is None else self._stack[following],
+                around.get("previous"),
+                damaged,
+                around.get("following"),
                 list(self._folds[z]),
                 device=self._device,
                 progress=lambda share, text: reporter(share, f"slice {z}: {text}"),
@@ -139,10 +152,7 @@ class StackRestoration:
             )
         except InputError as error:
             raise InputError(f"Slice {z}: {error}") from error
-        for number in (previous, following):
-            if number is not None:
-                told = unaligned(self._stack[number], self._stack[z], number, z)
-                self.notes.extend(f"Slice {z}: {text}" for text in told)
+        self.notes.extend(f"Slice {z}: {text}" for text in (*moved, *result.report["notes"]))
         if neighbours.note:
             self.notes.append(f"Slice {z}: {neighbours.note}")
         seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Finding folds in slices: binarisation, Hough transform, and following the dark ridge."""
+"""Find folds in slices: binarisation, Hough transform, and following the dark ridge."""
 
 from sff_napari.detection.binarise import binarise
 from sff_napari.detection.calibrate import Calibration, CalibrationRow, calibrate

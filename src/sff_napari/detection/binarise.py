@@ -1,4 +1,4 @@
-"""Which pixels may belong to a fold: darkness against the surroundings, and its threshold.
+"""Mark the pixels that may belong to a fold: darkness against the surroundings, thresholded.
 
 A fold is judged against the tissue around it, not by its grey value: the
 darkness of a pixel is 0 where it is as bright as the tissue around (or

@@ -1,4 +1,4 @@
-"""Taking a measured line to the border of the slice where the dark band goes on to it."""
+"""Take a measured line to the border of the slice where the dark band goes on to it."""
 
 from __future__ import annotations
 

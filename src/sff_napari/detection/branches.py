@@ -1,4 +1,4 @@
-"""Finding the branches of a fold: lines that begin on it and prove little by themselves.
+"""Find the branches of a fold: lines that begin on it and prove little by themselves.
 
 Film that folds often forks.  A branch is short, so that it would not count alone; but
 where a fold is certain, a dark line that leaves it is most likely a part of it.  Rays

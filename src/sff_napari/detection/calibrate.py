@@ -1,4 +1,4 @@
-"""Choosing the binarisation threshold on the user's own clean slices (paper, section 3.3).
+"""Choose the binarisation threshold on the user's own clean slices (paper, section 3.3).
 
 Folds are simulated on clean slices, and every threshold is tried on the
 damaged slices and on the clean ones.

@@ -1,4 +1,4 @@
-"""Telling folds from everything else that is dark and long, and ending them where they end.
+"""Tell folds from everything else that is dark and long, and ending them where they end.
 
 Membranes, cracks and the rims of vessels can be dark, but no path along them
 is at once dark all through, set off from both of its sides, and bounded by two

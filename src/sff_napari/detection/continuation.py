@@ -1,4 +1,4 @@
-"""Following a fold beyond what was found of it, where its line gets thin, pale or broken.
+"""Follow a fold beyond what was found of it, where its line gets thin, pale or broken.
 
 What is surely a fold may go on as a line that would prove nothing by itself: a pixel or
 two wide, and with gaps.  It is searched for straight ahead only, at full scale, and

@@ -1,4 +1,4 @@
-"""Finding the folds of a slice."""
+"""Find the folds of a slice."""
 
 from __future__ import annotations
 
@@ -92,6 +92,23 @@ def detect_folds(
         If an argument cannot be used.
     Cancelled
         If `cancelled` returned True.
+
+    See Also
+    --------
+    sff_napari.restore : Restores the slice.
+    sff_napari.detection.calibrate : Chooses the threshold on clean slices.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.simulation import neuropil
+    >>> clean = neuropil((1, 320, 320), seed=1)[0]
+    >>> line = sff.Fold([(0, 150), (319, 170)], half_width=6)
+    >>> folds = sff.detect_folds(sff.simulate_fold(clean, line).damaged)
+    >>> len(folds), folds[0].source
+    (1, 'detected')
+    >>> sff.detect_folds(clean)
+    []
     """
     level = checked_threshold(threshold)
     if isinstance(max_folds, bool) or int(max_folds) < 1:

@@ -1,4 +1,4 @@
-"""Straight-line Hough transform of binary slices, batched, on a GPU when there is one.
+"""Vote for straight lines: the Hough transform of binary slices, batched, on a GPU if there is one.
 
 A pixel (y, x) votes for every line ``x cos(theta) + y sin(theta) = rho``.
 Conventions are those of ``cv2.HoughLines``: theta in [0, pi), rho signed,
@@ -239,13 +239,13 @@ def _peaks(space: HoughSpace, threshold: int, most: int) -> list[NDArray[np.floa
     strength = middle[best]
     found = []
     for index in range(len(space.votes)):
-        here = where[:, 0] == index
-        order = torch.sort(strength[here], descending=True, stable=True).indices[:most]
-        rows = where[here][order]
+        of_slice = where[:, 0] == index
+        order = torch.sort(strength[of_slice], descending=True, stable=True).indices[:most]
+        rows = where[of_slice][order]
         columns = (
             space.rho[rows[:, 2]],
             space.theta[rows[:, 1]],
-            strength[here][order].to(torch.float64),
+            strength[of_slice][order].to(torch.float64),
         )
         found.append(torch.stack(columns, dim=1).cpu().numpy())
     return found

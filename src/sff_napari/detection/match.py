@@ -1,4 +1,4 @@
-"""When a found line counts as a true one: the criterion used wherever detection is scored."""
+"""Decide when a found line counts as a true one: the criterion of all scores of detection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring a fold line at full scale: its two edges, its centre, its ends, its appearance."""
+"""Measure a fold line at full scale: its two edges, its centre, its ends, its appearance."""
 
 from __future__ import annotations
 

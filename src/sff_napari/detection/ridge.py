@@ -1,4 +1,4 @@
-"""Following the dark ridge from a straight piece of it to its ends.
+"""Follow the dark ridge from a straight piece of it to its ends.
 
 The band around the line is laid out straight, the best path through it is
 found by dynamic programming, and the line is continued at both ends for as
@@ -274,8 +274,8 @@ def _best_line(
     known[:] = known >= 0.2
     strip *= known
     core = max(1, round(0.85 * half_width))
-    there = cv2.blur(known, (2 * core + 1, 1))
-    middle = cv2.blur(strip, (2 * core + 1, 1)) / np.maximum(there, 0.35)
+    known_share = cv2.blur(known, (2 * core + 1, 1))
+    middle = cv2.blur(strip, (2 * core + 1, 1)) / np.maximum(known_share, 0.35)
     side = round(flank) // 2 * 2 + 1
     seen = cv2.blur(known, (side, 1))
     sides = cv2.blur(strip, (side, 1)) / np.maximum(seen, 1e-3)

@@ -1,4 +1,4 @@
-"""Where folds may be: the Hough transform of overlapping tiles of the binarised slice.
+"""Search where folds may be: the Hough transform of overlapping tiles of the binarised slice.
 
 A curved fold is no straight line across the slice, but it is one across a
 tile.  The share of a tile's line that is dark tells a fold, dark from end to

@@ -1,4 +1,4 @@
-"""Moving a roughly drawn line onto the dark ridge it means."""
+"""Move a roughly drawn line onto the dark ridge it means."""
 
 from __future__ import annotations
 

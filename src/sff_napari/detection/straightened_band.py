@@ -1,4 +1,4 @@
-"""A line and the band of pixels along it, laid out straight."""
+"""Lay a line and the band of pixels along it out straight."""
 
 from __future__ import annotations
 

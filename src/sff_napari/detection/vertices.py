@@ -1,4 +1,4 @@
-"""From a finely sampled line to a fold with as few vertices as describe it."""
+"""Turn a finely sampled line into a fold with as few vertices as describe it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judging restorations: against the truth on simulated folds, and without it."""
+"""Judge restorations: against the truth on simulated folds, and without it."""
 
 from sff_napari.evaluation.cases import Case, Perturbation, Trials, make_case
 from sff_napari.evaluation.evaluate import Evaluation, Row, evaluate

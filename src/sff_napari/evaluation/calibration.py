@@ -1,4 +1,4 @@
-"""Whether a method is as right as it says it is."""
+"""Check whether a method is as right as it says it is."""
 
 from __future__ import annotations
 

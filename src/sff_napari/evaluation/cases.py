@@ -1,4 +1,4 @@
-"""The folds methods are judged on: clean slices, folded, and what the methods are given."""
+"""Make the folds that methods are judged on: clean slices, folded, and what is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Fréchet distance of Inception features (FID) between results and clean slices.
+"""Compute the distance of Inception features (FID) between results and clean slices.
 
 It needs features of a network trained on photographs, which are not part of
 this package: the extra ``fid`` installs torch-fidelity, which downloads the

@@ -1,4 +1,4 @@
-"""What to expect on a stack of one's own: each clean slice in turn is left out.
+"""Tell what to expect on a stack of one's own: leave out each clean slice in turn.
 
 A slice that is in good order is made up from its two neighbours as if it were
 lost, and folded by a simulated fold and restored.  Both are compared with the
@@ -288,10 +288,10 @@ def _left_out(case: Case, interpolations: Sequence[str], settings: Settings) -> 
 def _about(case: Case) -> dict[str, float]:
     grey = on_255(case.clean, case.clean).astype(np.float64)
     grey = np.where(np.isfinite(grey), grey, np.nanmean(grey))
-    before, here, after = (
+    before, left_out, after = (
         smooth(as_slice(one)) for one in (case.previous, case.clean, case.following)
     )
-    to_before, to_after = correlation(here, before), correlation(here, after)
+    to_before, to_after = correlation(left_out, before), correlation(left_out, after)
     return {
         "brightness": float(grey.mean()),
         "contrast": float(grey.std()),

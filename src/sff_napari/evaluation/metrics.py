@@ -1,4 +1,4 @@
-"""Scores against the true slice, as the paper and its field count them.
+"""Score against the true slice, as the paper and its field count.
 
 Pixels that are NaN in either image never count.
 """

@@ -1,4 +1,4 @@
-"""Scores of one method on one fold, and their means over folds."""
+"""Score one method on one fold, and average over folds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a fold, and what is left of it, hurts a segmentation.
+"""Measure how much a fold, and what is left of it, hurts a segmentation.
 
 The segmentation is plain and the same for every row: a watershed on each slice
 by itself.  Its absolute scores are far from those of the networks in use today;

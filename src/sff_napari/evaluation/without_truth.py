@@ -1,4 +1,4 @@
-"""Judging a restored slice when nobody knows the truth.
+"""Judge a restored slice when nobody knows the truth.
 
 A slice resembles its neighbours.  Where the fold displaced the tissue the
 resemblance is lost, and a good restoration brings it back to about what clean
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from sff_napari.no_data import fill_no_data, find_no_data
 
 LEAST_GAIN = 0.01
 """Smallest gain in correlation that counts as better."""
@@ -126,27 +128,45 @@ def score_without_truth(
     flow : ndarray, (2, Y, X)
         Sampling offset (dy, dx) in pixels; NaN where there is no source.
     neighbours : sequence of ndarray, (Y, X)
-        The clean slices beside it; at least one.
+        The clean slices beside it; at least one.  Where a slice holds no data
+        (see `sff_napari.no_data`) nothing is compared.
     clean_pairs : sequence of pairs of ndarray, (Y, X)
         Neighbouring clean slices of the same stack, for comparison.
     """
     observed = np.asarray(synthesised) < 0.5
     moved = np.hypot(np.nan_to_num(flow[0]), np.nan_to_num(flow[1])) >= ACTS
+    before, known_before = _known(damaged)
+    after, known_after = _known(restored)
+    observed &= known_before & known_after
     near, away = observed & moved, observed & ~moved
-    before, after = smooth(damaged), smooth(restored)
     rows = []
     for neighbour in neighbours:
-        beside = smooth(neighbour)
+        beside, known = _known(neighbour)
         rows.append(
-            [correlation(image, beside, mask) for mask in (near, away) for image in (before, after)]
+            [
+                correlation(image, beside, mask & known)
+                for mask in (near, away)
+                for image in (before, after)
+            ]
         )
-    clean = [correlation(smooth(a), smooth(b)) for a, b in clean_pairs]
+    clean = []
+    for pair in clean_pairs:
+        (first, known_first), (second, known_second) = (_known(one) for one in pair)
+        clean.append(correlation(first, second, known_first & known_second))
     near_before, near_after, away_before, away_after = (
         _mean([row[i] for row in rows]) for i in range(4)
     )
     return NeighbourScores(
         near_before, near_after, away_before, away_after, _mean(clean), float(observed.mean())
     )
+
+
+def _known(image: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return a slice (Y, X) smoothed, and where it holds data."""
+    mask = find_no_data(image)
+    if mask is None:
+        return smooth(image), np.ones(image.shape, np.bool_)
+    return smooth(fill_no_data(image, mask)), ~mask
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Geometry of a fold line: position along it, signed distance from it, normals.
+"""Measure along and across a fold line: position along it, signed distance from it, normals.
 
 Everything runs on torch tensors, so that a whole slice can be mapped on a GPU.
 Points are (y, x) in pixels.  A line is used beyond its ends as the straight

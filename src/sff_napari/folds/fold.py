@@ -1,4 +1,4 @@
-"""The fold line: the one thing a user draws and a detector finds."""
+"""Describe the fold line: the one thing a user draws and a detector finds."""
 
 from __future__ import annotations
 
@@ -41,6 +41,22 @@ class Fold:
     ------
     FoldError
         If the line has no length, crosses itself, or a number makes no sense.
+
+    See Also
+    --------
+    sff_napari.detect_folds : Finds the folds of a slice.
+    sff_napari.simulate_fold : Folds a clean slice along a line.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> fold = sff.Fold([(0, 120), (255, 140)], half_width=6)
+    >>> fold.is_straight
+    True
+    >>> round(fold.length)
+    256
+    >>> sff.Fold.from_json(fold.to_json()) == fold
+    True
     """
 
     vertices: Sequence[tuple[float, float]]

@@ -1,4 +1,4 @@
-"""What a fold does to the tissue beside its line: displacement and its exact inverse.
+"""Compute what a fold does to the tissue beside its line: displacement and its exact inverse.
 
 The law is written in the fold's own coordinates: arc length ``t`` along the
 line and distance ``a`` from it, each side on its own (METHOD: Algorithm 1 of

@@ -1,4 +1,4 @@
-"""The paper's three networks and their weights."""
+"""Build the paper's three networks and the filling network, and load their weights."""
 
 from sff_napari.networks.fusion import FusionNetwork
 from sff_napari.networks.inpainting import FillingNetwork

@@ -1,4 +1,4 @@
-"""What the three networks share: channel counts, convolutions, padding to any slice size."""
+"""Share among the networks channel counts, convolutions, padding to any slice size."""
 
 from __future__ import annotations
 

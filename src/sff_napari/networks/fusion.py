@@ -1,4 +1,4 @@
-"""The fusion network: fills what unfolding cannot bring back (the paper, section 3.3)."""
+"""Fill what unfolding cannot bring back: the fusion network (the paper, section 3.3)."""
 
 from __future__ import annotations
 

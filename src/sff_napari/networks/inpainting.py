@@ -1,4 +1,4 @@
-"""The filling network: what a fold swallowed, from the slice around it and both neighbours.
+"""Fill what a fold swallowed, from the slice around it and both neighbours.
 
 Not part of the paper, whose fusion network sees one interpolated slice.  Seeing both
 neighbours apart and the tissue on both sides of the hidden band, it can continue

@@ -1,4 +1,4 @@
-"""The interpolation network: a slice guessed from its two neighbours (the paper, section 3.3)."""
+"""Guess a slice from its two neighbours: the interpolation network (the paper, section 3.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The separable local convolution: every pixel has its own 51 x 51 kernel.
+"""Convolve every pixel with its own separable 51 x 51 kernel.
 
 The kernel of a pixel is the outer product of one vertical and one horizontal
 kernel (after the paper, section 3.3, "two separable 1D kernels").  Because both

@@ -1,4 +1,4 @@
-"""The unfolding network: the flow that takes a fold apart (the paper, section 3.3)."""
+"""Predict the flow that takes a fold apart: the unfolding network (the paper, section 3.3)."""
 
 from __future__ import annotations
 

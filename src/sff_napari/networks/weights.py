@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with what they are, made from what, and how good.
+"""Store weights as safetensors with what they are, made from what, and how good.
 
 A file holds the tensors of one network (floating point, half precision where
 that is safe) and, in its header, text fields: format, kind, width,
@@ -40,6 +40,12 @@ ARCHITECTURE = "1"
 """Raised whenever a network changes so that older weights no longer fit."""
 BUNDLED = Path(sff_napari.__file__).parent / "weights"
 """Folder of the weights that come with the package."""
+FREE = "free"
+"""Name of the set that was trained on synthetic tissue alone."""
+TERMS = (
+    "The bundled weights were trained on micrographs whose terms allow non-commercial use only; "
+    f'weights "{FREE}" are a set trained on synthetic tissue alone.'
+)
 
 
 @dataclass(frozen=True)
@@ -201,11 +207,25 @@ def info(kind: str, path: str | Path | None = None) -> WeightsInfo:
     return _read(_file_of(kind, path), kind)[1]
 
 
+def named(path: str | Path | None) -> Path | None:
+    """Return the file or folder that is meant; ``"free"`` names a set of the package's own.
+
+    None, for the bundled weights, stays None.
+    """
+    if path is None:
+        return None
+    place = Path(path)
+    return BUNDLED / FREE if str(path) == FREE and not place.exists() else place
+
+
 def own_or_bundled(kind: str, folder: Path | None) -> Path | None:
     """Return the folder, or None for the bundled weights if it lacks this network.
 
-    A folder with the paper's three networks says nothing about filling.
+    A folder with the paper's three networks says nothing about filling.  The
+    free set is never mixed with the bundled one.
     """
+    if folder == BUNDLED / FREE:
+        return folder
     if folder is not None and folder.is_dir() and not (folder / f"{kind}.safetensors").is_file():
         return None
     return folder
@@ -232,13 +252,18 @@ def _own_state(network: nn.Module) -> dict[str, Tensor]:
 def _file_of(kind: str, path: str | Path | None) -> Path:
     if kind not in NETWORKS:
         raise InputError(f"There is no network {kind!r}: use one of {', '.join(NETWORKS)}.")
-    place = BUNDLED if path is None else Path(path)
+    place = named(path) or BUNDLED
     file = place / f"{kind}.safetensors" if place.is_dir() or path is None else place
     if file.is_file():
         return file
     if path is None:
         raise WeightsError(
             f"This installation has no {kind} weights: reinstall sff-napari, "
+            "or give the folder of weights made by sff-napari-train."
+        )
+    if place == BUNDLED / FREE:
+        raise WeightsError(
+            f"The free weights hold no {kind} network: use the default methods, "
             "or give the folder of weights made by sff-napari-train."
         )
     raise WeightsError(

@@ -1,4 +1,4 @@
-"""Restoration of a slice: interpolation, unfolding and fusion, whole or in tiles."""
+"""Restore a slice: interpolate, unfold and fuse it, whole or in tiles."""
 
 from sff_napari.restoration.fusion.seamless import FUSIONS
 from sff_napari.restoration.interpolation.weighted import INTERPOLATIONS

@@ -1,4 +1,4 @@
-"""The cascade on one device: interpolation, unfolding and fusion of one slice, tile by tile."""
+"""Run the cascade on one device: interpolate, unfold and fuse one slice, tile by tile."""
 
 from __future__ import annotations
 

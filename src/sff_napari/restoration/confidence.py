@@ -1,4 +1,4 @@
-"""How sure a fit is: the spread of its parameters, and of the flow they make, under drift.
+"""Tell how sure a fit is: the spread of its parameters and of the flow they make, under drift.
 
 The fit of a law gives its parameters with their covariance, and so each pixel of
 the flow has a variance.

@@ -1,4 +1,4 @@
-"""Dark pixels beside a fold line that belong to it: jagged rims, spurs, debris that touches it.
+"""Find dark pixels beside a fold line that belong to it: jagged rims, spurs, debris.
 
 The dark line is given as a centre line and a width that changes slowly.  Where it is
 wider for a few pixels, black specks would stay beside the filled band.  What is as

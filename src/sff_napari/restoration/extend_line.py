@@ -1,4 +1,4 @@
-"""Taking a fold line on to where its dark line really ends.
+"""Take a fold line on to where its dark line really ends.
 
 A drawn or detected line may stop a few pixels short inside the slice; the stub
 that is left would be taken for tissue.

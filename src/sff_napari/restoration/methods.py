@@ -1,4 +1,4 @@
-"""Which method serves each stage, checked once."""
+"""Check once which method serves each stage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sff_napari.errors import InputError
-from sff_napari.networks.weights import own_or_bundled
+from sff_napari.networks.weights import named, own_or_bundled
 from sff_napari.restoration.fusion.seamless import FUSIONS
 from sff_napari.restoration.interpolation.weighted import INTERPOLATIONS
 
@@ -73,7 +73,7 @@ class Methods:
             interpolation,
             unfolding,
             fusion,
-            None if weights is None else Path(weights),
+            named(weights),
             float(cover),
             tile,
         )

@@ -1,4 +1,4 @@
-"""Quick restorations of one slice at reduced resolution, for while a line is dragged."""
+"""Restore one slice quickly at reduced resolution, while a line is dragged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Restoring one slice: cover the dark line, interpolate, unfold, fuse."""
+"""Restore one slice: cover the dark line, interpolate, unfold, fuse."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from sff_napari.restoration.extend_line import prolonged
 from sff_napari.restoration.fusion.seamless import FUSIONS, Fusion
 from sff_napari.restoration.interpolation.weighted import INTERPOLATIONS, Interpolation
 from sff_napari.restoration.methods import UNFOLDINGS, Methods, Unfolding
+from sff_napari.restoration.neighbours.aligned import aligned_neighbours
 from sff_napari.restoration.tiling import DEFAULT_TILE, tiles
 from sff_napari.warp import sample
 
@@ -65,6 +66,23 @@ class Restoration:
         tissue was unfolded, the chance that the flow is within 1 px of the true
         one; where it was made up, the correlation it should have with the true
         tissue.  None for an unfolding that cannot tell.
+
+    See Also
+    --------
+    sff_napari.restore : Makes it.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.simulation import neuropil
+    >>> previous, clean, following = neuropil((3, 320, 320), seed=1)
+    >>> line = sff.Fold([(0, 150), (319, 170)], half_width=6)
+    >>> damaged = sff.simulate_fold(clean, line, hidden_half_width=20).damaged
+    >>> result = sff.restore(previous, damaged, following, [line], fusion="seamless")
+    >>> bool(0.05 < (result.synthesised > 0.5).mean() < 0.3)
+    True
+    >>> result.confidence.shape
+    (320, 320)
     """
 
     restored: NDArray[Any]
@@ -101,7 +119,8 @@ def restore(
     previous, following : array_like, (Y, X), or None
         The undamaged neighbouring slices; one may be None.  NumPy, dask or
         zarr; any supported dtype; brightness may differ; may be shifted by up
-        to 30 px.
+        to 30 px.  One that lies farther off, shifted or turned or scaled, is
+        moved onto the damaged slice first, and the report says so.
     damaged : array_like, (Y, X)
         The slice with folds; uint8, uint16, float32 or float64.
     folds : Fold or sequence of Fold
@@ -123,6 +142,8 @@ def restore(
     weights : path, optional
         Folder of weights for the networks; the bundled ones if not given.  A
         folder without weights for "learned" leaves that to the bundled ones.
+        ``"free"``: a set of the package trained on synthetic tissue alone; the
+        bundled ones were trained on data with non-commercial terms.
     cover : float
         Pixels by which the dark line is widened.
     snap : bool
@@ -160,6 +181,17 @@ def restore(
     --------
     detect_folds : Finds the fold lines.
     measure_drift : Measures the drift of a stack once for all its slices.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.simulation import neuropil
+    >>> previous, clean, following = neuropil((3, 320, 320), seed=1)
+    >>> line = sff.Fold([(0, 150), (319, 170)], half_width=6)
+    >>> damaged = sff.simulate_fold(clean, line, hidden_half_width=20).damaged
+    >>> result = sff.restore(previous, damaged, following, [line])
+    >>> result.restored.dtype, result.flow.shape
+    (dtype('uint8'), (2, 320, 320))
     """
     with steady_torch():
         return _restore_slice(
@@ -211,9 +243,13 @@ def _restore_slice(
     if not around:
         raise InputError("Both neighbours are missing: give at least one undamaged slice.")
     reporter(0.0, "Comparing the slices")
+    names = {name: f"The {name} slice" for name in around}
+    around, moved = aligned_neighbours(slice_, around, names, "the damaged slice")
     if snap:
         lines = snapped(slice_, lines)
-    return _with_less_memory(slice_, around, lines, methods, device, prior, reporter)
+    made = _with_less_memory(slice_, around, lines, methods, device, prior, reporter)
+    made.report["notes"] = moved + made.report["notes"]
+    return made
 
 
 def snapped(image: NDArray[Any], folds: Sequence[Fold]) -> list[Fold]:

@@ -1,4 +1,4 @@
-"""Cutting a slice into tiles, so that memory depends on the tile and not on the slice."""
+"""Cut a slice into tiles, so that memory depends on the tile and not on the slice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing the corrected stack and everything that belongs to it; the original is only read."""
+"""Write the corrected stack and everything that belongs to it; the original is only read."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sff_napari.errors import InputError
 from sff_napari.io_atomic import atomic_folder, write_json
 from sff_napari.progress import Reporter
+from sff_napari.stacks.description import Readers, StackInfo
 
 if TYPE_CHECKING:
     from sff_napari.sessions.records import FoldRecord
@@ -117,7 +118,8 @@ def export(
 
     def save(target: Path, read: ReadPlane, dtype: Any, part: Reporter) -> None:
         stack = Stack(
-            read, job.shape, dtype, kind="corrected", name=job.name, voxel_size=job.voxel_size
+            Readers(read),
+            StackInfo(job.shape, dtype, kind="corrected", name=job.name, voxel_size=job.voxel_size),
         )
         write_stack(target, stack, progress=part, cancelled=cancelled)
         written.append(target.name)

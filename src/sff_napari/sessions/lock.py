@@ -41,10 +41,10 @@ class Holder:
     def __str__(self) -> str:
         if not self.pid:
             return "another viewer"
-        here = self.host == socket.gethostname()
-        if here and self.pid == os.getpid():
+        is_this_computer = self.host == socket.gethostname()
+        if is_this_computer and self.pid == os.getpid():
             return "another viewer of this napari"
-        place = "this computer" if here else self.host
+        place = "this computer" if is_this_computer else self.host
         return f"another napari (process {self.pid} on {place})"
 
 

@@ -1,4 +1,4 @@
-"""Which slices a damaged slice is restored from."""
+"""Choose the slices that a damaged slice is restored from."""
 
 from __future__ import annotations
 

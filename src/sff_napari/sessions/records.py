@@ -1,4 +1,4 @@
-"""The records of a session: one a fold line, one a slice that was restored."""
+"""Describe what a session keeps: one record a fold line, one a slice that was restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder beside a stack that keeps a person's work through crashes.
+"""Keep a person's work through crashes, in a folder beside the stack.
 
 Layout: ``session.json`` and one folder for each restored slice, decided or
 not.  A slice's folder is complete before ``session.json`` names it, both are

@@ -1,4 +1,4 @@
-"""Fewer vertices for a freehand line, and telling whether two lines are the same fold."""
+"""Reduce the vertices of a freehand line, and tell whether two lines are the same fold."""
 
 from __future__ import annotations
 

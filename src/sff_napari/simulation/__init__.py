@@ -1,4 +1,4 @@
-"""Folding clean slices: the paper's simulation made exact, realistic folds, synthetic tissue."""
+"""Fold clean slices: the paper's simulation made exact, realistic folds, synthetic tissue."""
 
 from sff_napari.simulation.neuropil import neuropil
 from sff_napari.simulation.plan import (

@@ -1,4 +1,4 @@
-"""How a real fold looks: dark but not black, with debris and weak contrast beside it."""
+"""Paint how a real fold looks: dark but not black, with debris and weak contrast beside it."""
 
 from __future__ import annotations
 

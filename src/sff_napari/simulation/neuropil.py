@@ -1,4 +1,4 @@
-"""Synthetic neuropil: a stack of slices that looks enough like nerve tissue to try things on.
+"""Make synthetic neuropil: slices that look enough like nerve tissue to try things on.
 
 Cells are a warped, anisotropic Voronoi partition of space, so that they
 continue from slice to slice; membranes are their borders.  Mitochondria and
@@ -48,6 +48,16 @@ def neuropil(
     ------
     InputError
         If a side is not positive.
+
+    See Also
+    --------
+    sff_napari.simulation.simulate_realistic : Folds a slice of it.
+
+    Examples
+    --------
+    >>> from sff_napari.simulation import neuropil
+    >>> neuropil((3, 64, 64), seed=1).shape
+    (3, 64, 64)
     """
     depth, height, width = shape
     if min(shape) < 1:

@@ -1,4 +1,4 @@
-"""Drawing random folds: where they lie and what they do, deterministic from a generator."""
+"""Draw random folds: where they lie and what they do, deterministic from a generator."""
 
 from __future__ import annotations
 

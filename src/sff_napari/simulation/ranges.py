@@ -1,4 +1,4 @@
-"""The file with the ranges that realistic folds are drawn from, as JSON."""
+"""Read and write the ranges that realistic folds are drawn from, as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folding a clean slice, with the exact way back (paper, Algorithm 1, made exact)."""
+"""Fold a clean slice, with the exact way back (paper, Algorithm 1, made exact)."""
 
 from __future__ import annotations
 
@@ -42,6 +42,21 @@ class Simulation:
         Pixels of the clean slice that have no source in the damaged one.
     folds : tuple of Fold
         The lines as they appear in the damaged slice.
+
+    See Also
+    --------
+    sff_napari.simulate_fold : Makes one.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.simulation import neuropil
+    >>> clean = neuropil((1, 256, 256), seed=1)[0]
+    >>> simulated = sff.simulate_fold(clean, sff.Fold([(0, 120), (255, 140)], 6), 20, 0.05)
+    >>> bool((simulated.damaged == clean).all())
+    False
+    >>> simulated.fold.half_width
+    6.0
     """
 
     damaged: NDArray[Any]
@@ -89,6 +104,21 @@ def simulate_fold(
     FoldError
         If `hidden_half_width` is smaller than the fold's half width or `decay`
         lies outside [0, 0.9].
+
+    See Also
+    --------
+    sff_napari.simulation.simulate_realistic : Folds as real ones look.
+    sff_napari.restore : Undoes it.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.simulation import neuropil
+    >>> clean = neuropil((1, 256, 256), seed=1)[0]
+    >>> fold = sff.Fold([(0, 120), (255, 140)], half_width=6)
+    >>> simulated = sff.simulate_fold(clean, fold, hidden_half_width=20, decay=0.05)
+    >>> simulated.damaged.shape, simulated.flow.shape
+    ((256, 256), (2, 256, 256))
     """
     array = as_slice(image)
     fold.check_inside((array.shape[0], array.shape[1]))
@@ -161,22 +191,23 @@ def simulate(
     for plan in plans:
         curve = Curve.of(plan.fold, device)
         law = plan.law.to(device, torch.float32)
-        here = curve.on_grid((height, width))
-        push = fold_displacement(law, here)
+        fold_coordinates = curve.on_grid((height, width))
+        push = fold_displacement(law, fold_coordinates)
         degraded = warp(degraded[None, None], push[None], "bicubic", "reflection")[0, 0].clamp(0, 1)
-        half_width = law.half_width(here.along)
+        half_width = law.half_width(fold_coordinates.along)
         if paint is None:
             degraded = paint_black(
-                degraded, law.is_dark(here.along, here.distance) & (half_width > 0)
+                degraded,
+                law.is_dark(fold_coordinates.along, fold_coordinates.distance) & (half_width > 0),
             )
         else:
-            degraded = paint(degraded, here.distance.abs(), half_width)
+            degraded = paint(degraded, fold_coordinates.distance.abs(), half_width)
         # Way back: first undo the folds made earlier, then this one.
         if lines:
             at = _displaced_grid(flow)
-            place = curve.project(at, here.along)
+            place = curve.project(at, fold_coordinates.along)
         else:
-            place = here
+            place = fold_coordinates
         back = unfold_displacement(law, place)
         corrupted |= law.is_hidden(place.along, place.distance)
         flow = flow + back

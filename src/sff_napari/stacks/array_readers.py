@@ -1,4 +1,4 @@
-"""Reading slices and parts of slices out of NumPy, zarr and dask arrays."""
+"""Read slices and parts of slices out of NumPy, zarr and dask arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of an array's axes are the slices, rows and columns."""
+"""Choose which of an array's axes are the slices, rows and columns."""
 
 from __future__ import annotations
 

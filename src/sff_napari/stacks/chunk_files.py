@@ -1,4 +1,4 @@
-"""Which chunks of a volume on this machine are stored, and which are not.
+"""Tell which chunks of a volume on this machine are stored, and which are not.
 
 A chunk that is not stored reads as its fill value, which looks like black
 tissue.  Here the two are told apart.

@@ -1,4 +1,4 @@
-"""How a zarr array is stored, and that reading it cannot run foreign code."""
+"""Tell how a zarr array is stored, and make sure that reading it cannot run foreign code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stack held when it was read: checksums of pixels spread over its slices.
+"""Remember what a stack held when it was read: checksums of pixels spread over its slices.
 
 A name, a shape and a dtype do not tell whether a stack is the one that folds
 were found on: it may have been written anew.  Its pixels do, and a few of each

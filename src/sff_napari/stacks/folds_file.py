@@ -1,4 +1,4 @@
-"""The folds file: which folds lie on which slices, as JSON or JSON Lines (docs/folds-file.md)."""
+"""Read and write which folds lie on which slices, as JSON or JSON Lines (docs/folds-file.md)."""
 
 from __future__ import annotations
 
@@ -103,7 +103,18 @@ def other_pixels(file: FoldsFile, stack: Any) -> str:
 
 
 def stack_identity(stack: Any) -> dict[str, Any]:
-    """Return how a folds file names a stack: name, shape (Z, Y, X) and dtype."""
+    """Return how a folds file names a stack: name, shape (Z, Y, X) and dtype.
+
+    See Also
+    --------
+    sff_napari.stacks.write_folds : Keeps it.
+
+    Examples
+    --------
+    >>> from sff_napari.stacks import open_stack, stack_identity
+    >>> stack_identity(open_stack("cells.zarr"))["shape"]
+    [14, 320, 320]
+    """
     path = getattr(stack, "path", None)
     return {
         "name": path.name if path is not None else getattr(stack, "name", "stack"),
@@ -135,6 +146,20 @@ def write_folds(
     ------
     StackError
         If it cannot be written.
+
+    See Also
+    --------
+    sff_napari.stacks.read_folds : Reads it.
+    sff_napari.stacks.stack_identity : Names the stack.
+
+    Examples
+    --------
+    >>> from sff_napari import Fold
+    >>> from sff_napari.stacks import open_stack, read_folds, stack_identity, write_folds
+    >>> with open_stack("cells.zarr") as stack:
+    ...     write_folds("drawn.json", {2: [Fold([(0, 150), (319, 170)], 6)]}, stack_identity(stack))
+    >>> read_folds("drawn.json").folds[2][0].half_width
+    6.0
     """
     target = Path(path).expanduser()
     if target.suffix.lower() != LINES_SUFFIX:
@@ -198,6 +223,17 @@ def read_folds(path: str | os.PathLike[str]) -> FoldsFile:
     StackError
         If there is no such file, or it is none of this format, from a newer
         version, or a record cannot be used; the sentence names the record.
+
+    See Also
+    --------
+    sff_napari.stacks.write_folds : Writes one.
+
+    Examples
+    --------
+    >>> from sff_napari.stacks import read_folds
+    >>> file = read_folds("folds.json")
+    >>> sorted(file.folds)
+    [2, 7, 12]
     """
     place = Path(path).expanduser()
     lines = place.suffix.lower() == LINES_SUFFIX

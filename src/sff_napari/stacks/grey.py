@@ -1,4 +1,4 @@
-"""Grey values out of images that are stored as colours, by a palette, or upside down."""
+"""Take grey values out of images that are stored as colours, by a palette, or upside down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stacks in HDF5 files, through h5py: CREMI, ilastik, Imaris-like and others."""
+"""Read stacks in HDF5 files, through h5py: CREMI, ilastik, Imaris-like and others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
 from sff_napari.stacks.axes import choose_axes
-from sff_napari.stacks.stack import SUPPORTED, Stack, VoxelSize
+from sff_napari.stacks.description import Readers, StackInfo, VoxelSize
+from sff_napari.stacks.stack import SUPPORTED, Stack
 from sff_napari.stacks.units import voxel_size
 
 SUFFIXES = (".h5", ".hdf", ".hdf5", ".he5")
@@ -91,22 +92,26 @@ def _stack_of(file: Any, data: Any, path: Path, name: str, select: Mapping[str, 
         depth = int(data.chunks[chosen.slices])
     fill = data.fillvalue
     return Stack(
-        chosen.reader(load),
-        chosen.shape,
-        data.dtype,
-        kind="HDF5",
-        name=path.stem,
-        path=path,
-        location=str(path / name),
-        axes=axes,
-        voxel_size=size,
-        offset=_offset_of(data, size),
-        chunks=None if data.chunks is None else tuple(data.chunks),
-        details={"dataset": name, "compression": data.compression or "none", **chosen.details},
-        close=file.close,
-        region=chosen.region_reader(load),
-        block=chosen.block_reader(load, depth),
-        fill_value=float(fill) if fill else None,
+        Readers(
+            chosen.reader(load),
+            close=file.close,
+            region=chosen.region_reader(load),
+            block=chosen.block_reader(load, depth),
+        ),
+        StackInfo(
+            chosen.shape,
+            data.dtype,
+            kind="HDF5",
+            name=path.stem,
+            path=path,
+            location=str(path / name),
+            axes=axes,
+            voxel_size=size,
+            offset=_offset_of(data, size),
+            chunks=None if data.chunks is None else tuple(data.chunks),
+            details={"dataset": name, "compression": data.compression or "none", **chosen.details},
+            fill_value=float(fill) if fill else None,
+        ),
     )
 
 

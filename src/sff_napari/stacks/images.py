@@ -1,4 +1,4 @@
-"""Stacks made of one image file a slice."""
+"""Read stacks made of one image file a slice."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
 from sff_napari.stacks import tiff
 from sff_napari.stacks.axes import SLICES
+from sff_napari.stacks.description import Readers, StackInfo
 from sff_napari.stacks.grey import JPEG_TOLERANCE, grey_of_channels, grey_of_palette
 from sff_napari.stacks.slice_names import check_doubles, gaps_in, natural_key, positions_of
 from sff_napari.stacks.stack import Stack
@@ -82,20 +83,22 @@ def open_folder(path: Path, select: Mapping[str, int] | None = None) -> Stack:
     positions = positions_of(names)
     gaps = "" if positions is None else gaps_in(names, positions)
     return Stack(
-        lambda z: read_image(files[z]),
-        (len(files), *shape),
-        dtype,
-        kind="folder of images",
-        name=path.name,
-        path=path,
-        chunks=(1, *shape),
-        details={
-            "first image": files[0].name,
-            "last image": files[-1].name,
-            **({"missing in the names": gaps} if gaps else {}),
-        },
-        slice_names=names,
-        positions=positions if gaps else None,
+        Readers(lambda z: read_image(files[z])),
+        StackInfo(
+            (len(files), *shape),
+            dtype,
+            kind="folder of images",
+            name=path.name,
+            path=path,
+            chunks=(1, *shape),
+            details={
+                "first image": files[0].name,
+                "last image": files[-1].name,
+                **({"missing in the names": gaps} if gaps else {}),
+            },
+            slice_names=names,
+            positions=positions if gaps else None,
+        ),
     )
 
 
@@ -111,14 +114,16 @@ def open_image(path: Path, select: Mapping[str, int] | None = None) -> Stack:
     shape, dtype = _header(path)
     _check_grey(path)
     return Stack(
-        lambda z: read_image(path),
-        (1, *shape),
-        dtype,
-        kind="single image",
-        name=path.stem,
-        path=path,
-        axes="yx",
-        chunks=(1, *shape),
+        Readers(lambda z: read_image(path)),
+        StackInfo(
+            (1, *shape),
+            dtype,
+            kind="single image",
+            name=path.stem,
+            path=path,
+            axes="yx",
+            chunks=(1, *shape),
+        ),
     )
 
 
@@ -160,8 +165,8 @@ def _check_grey(path: Path) -> None:
     if path.suffix.lower() in tiff.SUFFIXES:
         return
     with _opened(path) as image:
-        plain = image.mode not in ("P", "RGB", "RGBA", "LA", "RGBX")
-    if not plain:
+        is_grey = image.mode not in ("P", "RGB", "RGBA", "LA", "RGBX")
+    if not is_grey:
         try:
             read_image(path)
         except OSError as error:

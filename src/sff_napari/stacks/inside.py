@@ -1,4 +1,4 @@
-"""What a container holds that can be named: for people who named the container."""
+"""List what can be named in a container, for people who named the container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several stores seen as one: what a volume was, and what it is, without a second copy."""
+"""Show several stores as one: what a volume was, and what it is, without a second copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stacks in MRC files, through mrcfile: tomograms, tilt series, and what IMOD writes."""
+"""Read stacks in MRC files, through mrcfile: tomograms, tilt series, and what IMOD writes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
 from sff_napari.stacks.axes import choose_axes
+from sff_napari.stacks.description import Readers, StackInfo
 from sff_napari.stacks.stack import Stack
 from sff_napari.stacks.units import voxel_size
 
@@ -71,17 +72,17 @@ def open_mrc(path: Path, select: Mapping[str, int] | None = None) -> Stack:
         return convert(np.asarray(data[index]))
 
     return Stack(
-        chosen.reader(load),
-        chosen.shape,
-        dtype,
-        kind="MRC",
-        name=path.stem,
-        path=path,
-        axes=axes,
-        voxel_size=size,
-        details={"stored as": data.dtype.newbyteorder("=").name, **chosen.details},
-        close=file.close,
-        region=chosen.region_reader(load),
+        Readers(chosen.reader(load), close=file.close, region=chosen.region_reader(load)),
+        StackInfo(
+            chosen.shape,
+            dtype,
+            kind="MRC",
+            name=path.stem,
+            path=path,
+            axes=axes,
+            voxel_size=size,
+            details={"stored as": data.dtype.newbyteorder("=").name, **chosen.details},
+        ),
     )
 
 

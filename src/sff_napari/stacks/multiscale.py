@@ -1,4 +1,4 @@
-"""The metadata of OME-Zarr images: axes, units, and the levels of the pyramid."""
+"""Parse the metadata of OME-Zarr images: axes, units, and the levels of the pyramid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sff_napari.stacks.stack import VoxelSize
+from sff_napari.stacks.description import VoxelSize
 from sff_napari.stacks.units import voxel_size
 
 

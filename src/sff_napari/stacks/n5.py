@@ -1,4 +1,4 @@
-"""Stacks in N5 containers, through tensorstore: the n5 reader of zarr ended with zarr 3."""
+"""Read stacks in N5 containers, through tensorstore: zarr 3 reads them no more."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from sff_napari.errors import StackError
 from sff_napari.stacks.chunk_files import ChunkFiles
+from sff_napari.stacks.description import VoxelSize
 from sff_napari.stacks.inside import folders_with, listed
-from sff_napari.stacks.stack import Stack, VoxelSize
+from sff_napari.stacks.stack import Stack
 from sff_napari.stacks.tensorstores import Box, read_json, stack_of_box
 from sff_napari.stacks.units import voxel_size
 from sff_napari.stacks.uris import Place, below, shown

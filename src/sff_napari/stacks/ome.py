@@ -1,4 +1,4 @@
-"""Writing OME-Zarr 0.5 slice by slice, with its coarser levels."""
+"""Write OME-Zarr 0.5 slice by slice, with its coarser levels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from sff_napari.io_atomic import uninterrupted
-from sff_napari.stacks.stack import VoxelSize
+from sff_napari.stacks.description import VoxelSize
 
 _TILE = 1024
 _COARSEST = 512

@@ -15,6 +15,7 @@ from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
 from sff_napari.stacks import hdf5, images, mrc, n5, precomputed, tiff, zarrs
 from sff_napari.stacks.axes import choose_axes
+from sff_napari.stacks.description import Readers, StackInfo
 from sff_napari.stacks.stack import Stack
 from sff_napari.stacks.uris import Place, checked_address, is_address, shown
 
@@ -149,11 +150,6 @@ def _open_npy(path: Path, select: Mapping[str, int] | None) -> Stack:
     axes = "tczyx"[-array.ndim :]
     chosen = choose_axes(axes, array.shape, select or {}, path)
     return Stack(
-        chosen.reader(array.__getitem__),
-        chosen.shape,
-        array.dtype,
-        axes=axes,
-        details=chosen.details,
-        region=chosen.region_reader(array.__getitem__),
-        **about,
+        Readers(chosen.reader(array.__getitem__), region=chosen.region_reader(array.__getitem__)),
+        StackInfo(chosen.shape, array.dtype, axes=axes, details=chosen.details, **about),
     )

@@ -36,6 +36,18 @@ def open_stack(path: str | os.PathLike[str], select: Mapping[str, int] | None = 
     ------
     StackError
         If there is nothing at `path`, or it cannot be used, and why.
+
+    See Also
+    --------
+    sff_napari.stacks.write_stack : Writes one.
+    sff_napari.stacks.Stack : What it returns.
+
+    Examples
+    --------
+    >>> from sff_napari.stacks import open_stack
+    >>> with open_stack("cells.zarr") as stack:
+    ...     print(stack.shape, stack.dtype, stack.voxel_size, stack[2].shape)
+    (14, 320, 320) uint8 (40.0, 4.0, 4.0) (320, 320)
     """
     place = local_path(path)
     is_zarr = False

@@ -1,4 +1,4 @@
-"""Overlays: restored volumes that hold only what changed, and name the volume below."""
+"""Open overlays: restored volumes that hold only what changed, and name the volume below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Going through a slice part by part, so that memory does not depend on its size."""
+"""Go through a slice part by part, so that memory does not depend on its size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading parts of slices that can only be read whole, each slice once."""
+"""Read parts of slices that can only be read whole, each slice once."""
 
 from __future__ import annotations
 

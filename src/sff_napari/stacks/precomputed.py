@@ -1,4 +1,4 @@
-"""Stacks in Neuroglancer's precomputed format, through tensorstore."""
+"""Read stacks in Neuroglancer's precomputed format, through tensorstore."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coarser levels of a stack."""
+"""Read the coarser levels of a stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the names of slices say: their order, gaps between them, and doubles."""
+"""Take from the names of slices their order, gaps between them, and doubles."""
 
 from __future__ import annotations
 

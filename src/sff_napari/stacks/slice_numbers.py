@@ -21,6 +21,16 @@ def parse_slices(text: str | None, count: int) -> list[int]:
     ------
     InputError
         If the text cannot be read or names a slice that does not exist.
+
+    See Also
+    --------
+    sff_napari.stacks.open_stack : Opens the stack.
+
+    Examples
+    --------
+    >>> from sff_napari.stacks import parse_slices
+    >>> parse_slices("3,7-9", count=20)
+    [3, 7, 8, 9]
     """
     if text is None or not text.strip():
         return list(range(count))

@@ -1,10 +1,9 @@
-"""A stack of slices of which only the slices asked for are read."""
+"""Read those slices of a stack that are asked for."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,6 @@ from numpy.typing import NDArray
 from sff_napari.errors import StackError
 from sff_napari.no_data import find_no_data
 from sff_napari.stacks.array_readers import (
-    ReadBlock,
-    ReadRegion,
     block_reader,
     checked,
     part_bounds,
@@ -23,12 +20,10 @@ from sff_napari.stacks.array_readers import (
     slice_reader,
 )
 from sff_napari.stacks.chunk_files import Part
+from sff_napari.stacks.description import Readers, StackInfo
 from sff_napari.stacks.pyramids import Level
 from sff_napari.stacks.slice_numbers import parse_slices
 from sff_napari.stacks.uris import shown
-
-VoxelSize = tuple[float, float, float]
-"""Size (z, y, x) of a voxel in nm."""
 
 SUPPORTED = ("uint8", "uint16", "float16", "float32", "float64")
 _RUN = 4096
@@ -42,110 +37,55 @@ class Stack:
 
     Parameters
     ----------
-    read : callable
-        ``read(z)`` returns slice z as an array (Y, X).
-    shape : (Z, Y, X)
-        Of the whole stack, in pixels.
-    dtype : dtype
-        Of the slices: uint8, uint16, float16, float32 or float64.
-    kind : str
-        What it is, for people, e.g. ``"TIFF"`` or ``"OME-Zarr 0.5"``.
-    name : str
-        Short name.
-    path : Path, optional
-        Where it lies.
-    axes : str
-        Axes of the data as stored, e.g. ``"zyx"`` or ``"tczyx"``.
-    voxel_size : (z, y, x), optional
-        In nm.
-    chunks : tuple of int, optional
-        Shape of the pieces it is stored in.
-    details : dict, optional
-        Further facts worth showing, plain JSON types.
-    close : callable, optional
-        Releases what `read` holds open.
-    location : str, optional
-        The path or address that `open_stack` opens again, in another process
-        for example; `path` where not given.
-    levels : callable, optional
-        Returns the coarser levels; called when they are asked for.
-    slice_names : tuple of str, optional
-        Names of the slices, where each is a file of its own.
-    region : callable, optional
-        ``region(z, rows, columns)`` returns a part of slice z and reads little
-        more than it; called by several threads at once.
-    block : callable, optional
-        ``block(slices, rows, columns)`` returns the part (z, y, x) of several
-        slices at once, where chunks hold several.
-    absent : callable, optional
-        ``absent(z)`` returns the parts of slice z that are not stored.
-    fill_value : float, optional
-        What the file declares for places without data.
-    positions : tuple of float, optional
-        Where each slice lies, in slices, where some are missing in between.
-    offset : (z, y, x)
-        Where the first voxel lies in the frame of the data set, in voxels.
-    kept : mapping, optional
-        What a TIFF made from the stack takes over: ``byteorder``,
-        ``photometric``, ``compression``, and of ImageJ ``imagej``.
+    readers : Readers
+        What reads it.
+    about : StackInfo
+        What it is; all of it can be asked of the stack by the same names.
 
     Raises
     ------
     StackError
         If the dtype is not supported or the stack has no pixels.
+
+    See Also
+    --------
+    sff_napari.stacks.open_stack : Opens files.
+    sff_napari.stacks.write_stack : Writes a stack.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sff_napari.stacks import Stack
+    >>> stack = Stack.from_array(np.zeros((3, 64, 80), np.uint8))
+    >>> len(stack), stack.shape, stack[1].shape
+    (3, (3, 64, 80), (64, 80))
     """
 
-    def __init__(
-        self,
-        read: Callable[[int], NDArray[Any]],
-        shape: Sequence[int],
-        dtype: Any,
-        *,
-        kind: str,
-        name: str,
-        path: Path | None = None,
-        axes: str = "zyx",
-        voxel_size: VoxelSize | None = None,
-        chunks: tuple[int, ...] | None = None,
-        details: dict[str, Any] | None = None,
-        close: Callable[[], None] | None = None,
-        region: ReadRegion | None = None,
-        block: ReadBlock | None = None,
-        location: str | None = None,
-        levels: Callable[[], tuple[Level, ...]] | None = None,
-        slice_names: tuple[str, ...] | None = None,
-        absent: Callable[[int], list[Part]] | None = None,
-        fill_value: float | None = None,
-        kept: Mapping[str, Any] | None = None,
-        offset: tuple[float, float, float] = (0, 0, 0),
-        positions: tuple[float, ...] | None = None,
-    ) -> None:
-        depth, height, width = (int(n) for n in shape)
+    def __init__(self, readers: Readers, about: StackInfo) -> None:
+        depth, height, width = (int(n) for n in about.shape)
         self.shape: tuple[int, int, int] = (depth, height, width)
         # Readers may give big-endian values: everything after them sees the native order.
-        self.dtype: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
-        self.kind = kind
-        self.name = name
-        self.path = path
-        self.axes = axes
-        self.voxel_size = voxel_size
-        self.chunks = chunks
-        self.details = details or {}
-        self._read = read
-        self._close = close
-        self._region = region
-        self._block = block
-        self._levels = levels
+        self.dtype: np.dtype[Any] = np.dtype(about.dtype).newbyteorder("=")
+        self.kind = about.kind
+        self.name = about.name
+        self.path = about.path
+        self.axes = about.axes
+        self.voxel_size = about.voxel_size
+        self.chunks = about.chunks
+        self.details = dict(about.details or {})
+        self.fill_value = about.fill_value
+        self.kept = dict(about.kept or {})
+        self.offset = about.offset
+        self.positions = about.positions
+        self.slice_names = about.slice_names
         self.select: dict[str, int] = {}
-        self._absent = absent
-        self.fill_value = fill_value
-        self.kept = dict(kept or {})
-        self.offset = offset
-        self.positions = positions
+        self.location = about.location
+        if self.location is None and self.path is not None:
+            self.location = str(self.path)
+        self._readers = readers
+        self._close = readers.close
         self._coarser: tuple[Level, ...] | None = None
-        self.location = location if location is not None or path is None else str(path)
-        self.slice_names = slice_names
-        self._called = name if self.location is None else shown(self.location)
+        self._called = self.name if self.location is None else shown(self.location)
         self._lock = threading.Lock()
         if self.dtype.name not in SUPPORTED:
             raise StackError(
@@ -157,7 +97,14 @@ class Stack:
 
     @classmethod
     def from_array(
-        cls, array: Any, *, name: str = "array", kind: str = "array", **about: Any
+        cls,
+        array: Any,
+        *,
+        name: str = "array",
+        kind: str = "array",
+        absent: Callable[[int], list[Part]] | None = None,
+        levels: Callable[[], tuple[Level, ...]] | None = None,
+        **about: Any,
     ) -> Stack:
         """Return a stack that reads from an array.
 
@@ -166,9 +113,11 @@ class Stack:
         array : array_like, (Z, Y, X) or (Y, X)
             NumPy, dask or zarr array; dask and zarr are read slice by slice.
         name, kind : str
-            See `Stack`.
+            See `StackInfo`.
+        absent, levels : callable, optional
+            See `Readers`.
         **about : any
-            Further parameters of `Stack`: ``path``, ``axes``, ``voxel_size``, ...
+            Further parameters of `StackInfo`: ``path``, ``axes``, ``voxel_size``, ...
 
         Raises
         ------
@@ -187,16 +136,14 @@ class Stack:
         about.setdefault("axes", "zyx"[-dimensions:])
         about.setdefault("chunks", plain_chunks(getattr(array, "chunks", None)))
         shape = (1,) * (3 - dimensions) + tuple(array.shape)
-        return cls(
+        readers = Readers(
             slice_reader(array),
-            shape,
-            array.dtype,
-            kind=kind,
-            name=name,
             region=region_reader(array),
             block=block_reader(array) if dimensions == 3 else None,
-            **about,
+            absent=absent,
+            levels=levels,
         )
+        return cls(readers, StackInfo(shape, array.dtype, kind=kind, name=name, **about))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -219,7 +166,7 @@ class Stack:
         def read() -> NDArray[Any]:
             # Readers of whole slices share a file or keep the last block: one at a time.
             with self._lock:
-                return np.array(self._read(index), dtype=self.dtype)
+                return np.array(self._readers.plane(index), dtype=self.dtype)
 
         return self._checked(read, index, self.shape[1:])
 
@@ -256,7 +203,7 @@ class Stack:
         top, bottom = part_bounds(rows, self.shape[1])
         left, right = part_bounds(columns, self.shape[2])
         part = (slice(top, bottom), slice(left, right))
-        region = self._region
+        region = self._readers.region
         if region is None:
             return np.array(self[index][part])
         return self._checked(
@@ -287,7 +234,7 @@ class Stack:
         IndexError, InputError, StackError
             As `read`.
         """
-        block = self._block
+        block = self._readers.block
         if block is None or first == last:
             return np.stack([self.read(z, rows, columns) for z in range(first, last + 1)])
         start, end = self._index(first), self._index(last)
@@ -314,7 +261,7 @@ class Stack:
             If a chunk is a link that leads nowhere.
         """
         index = self._index(z)
-        return [] if self._absent is None else self._absent(index)
+        return [] if self._readers.absent is None else self._readers.absent(index)
 
     def no_data(self, z: int, image: NDArray[Any] | None = None) -> NDArray[np.bool_] | None:
         """Return where slice `z` holds no data, (Y, X) bool; None where all of it does.
@@ -365,18 +312,18 @@ class Stack:
     def levels(self) -> tuple[Level, ...]:
         """Coarser versions of the stack, the finer ones first; none where it has no pyramid."""
         if self._coarser is None:
-            self._coarser = () if self._levels is None else self._levels()
+            self._coarser = () if self._readers.levels is None else self._readers.levels()
         return self._coarser
 
     @property
     def reads_parts(self) -> bool:
         """Whether `read` reads little more than the part asked for."""
-        return self._region is not None
+        return self._readers.region is not None
 
     @property
     def stored_depth(self) -> int:
         """How many slices a chunk holds."""
-        if self._block is None or self.chunks is None or len(self.chunks) != len(self.axes):
+        if self._readers.block is None or self.chunks is None or len(self.chunks) != len(self.axes):
             return 1
         axis = str(self.details.get("slices on axis", "z"))
         return self.chunks[self.axes.index(axis)] if axis in self.axes else 1

@@ -1,4 +1,4 @@
-"""A stack of another kind as the zarr that an overlay changes: chunks made when they are read."""
+"""Show a stack of another kind as the zarr that an overlay changes, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -105,9 +105,9 @@ class StackStore(ReadOnlyStore):
         try:
             array = zarr.open_array(MemoryStore({"zarr.json": cpu.Buffer.from_bytes(document)}))
             codecs = array.metadata.codecs  # type: ignore[union-attr]
-            plain = len(codecs) == 1 and isinstance(codecs[0], BytesCodec)
+            is_uncompressed = len(codecs) == 1 and isinstance(codecs[0], BytesCodec)
             named = array.metadata.encode_chunk_key((0, 1, 2)) == "c/0/1/2"
-            if not (plain and named and array.chunks[0] == 1):
+            if not (is_uncompressed and named and array.chunks[0] == 1):
                 raise ValueError("it was stored in another way")
             dtype = np.dtype(array.dtype).newbyteorder("<")
         except Exception as error:  # damaged metadata makes the parser raise anything
@@ -115,14 +115,14 @@ class StackStore(ReadOnlyStore):
                 f"{called} is a damaged overlay: the metadata of level {number} cannot be used."
             ) from error
         found = [self.stack, *(level.stack for level in (self.stack.levels if number else ()))]
-        shape, there = tuple(array.shape), None
+        shape, wanted_shape = tuple(array.shape), None
         if number < len(found):
-            there = found[number].shape
-            if shape == there and dtype == found[number].dtype.newbyteorder("<"):
+            wanted_shape = found[number].shape
+            if shape == wanted_shape and dtype == found[number].dtype.newbyteorder("<"):
                 return _Level(Planes(found[number]), array.chunks, array.cdata_shape, dtype)
         raise StackError(
             f"{called} holds changes to a stack with {shape} pixels of {dtype.name}, but "
-            f"{self.stack.name} has {there or 'no such level'} of {self.stack.dtype.name}: "
+            f"{self.stack.name} has {wanted_shape or 'no such level'} of {self.stack.dtype.name}: "
             "name the right one with --source."
         )
 

@@ -1,4 +1,4 @@
-"""Arrays read through tensorstore: formats that zarr does not read, here or at an address."""
+"""Read arrays through tensorstore: formats that zarr does not read, here or at an address."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from sff_napari.errors import StackError
 from sff_napari.stacks.axes import choose_axes
 from sff_napari.stacks.chunk_files import COMPRESSED, ChunkFiles
+from sff_napari.stacks.description import Readers, StackInfo, VoxelSize
 from sff_napari.stacks.pyramids import coarser_levels
-from sff_napari.stacks.stack import Stack, VoxelSize
+from sff_napari.stacks.stack import Stack
 from sff_napari.stacks.uris import Place, below, explain_remote, name_of, shown
 
 _CACHE = 256 * 2**20
@@ -279,22 +280,26 @@ def stack_of_box(
     known = {key: value for key, value in details.items() if value is not None}
     files = box.files
     return Stack(
-        chosen.reader(box.__getitem__),
-        chosen.shape,
-        box.dtype,
-        kind=kind,
-        name=name_of(place),
-        path=place if isinstance(place, Path) else None,
-        location=str(place),
-        axes=axes,
-        voxel_size=size,
-        offset=offset,
-        chunks=box.chunks,
-        details={**known, **chosen.details},
-        region=chosen.region_reader(box.__getitem__),
-        block=chosen.block_reader(
-            box.__getitem__, 1 if chosen.slices is None else box.chunks[chosen.slices]
+        Readers(
+            chosen.reader(box.__getitem__),
+            region=chosen.region_reader(box.__getitem__),
+            block=chosen.block_reader(
+                box.__getitem__, 1 if chosen.slices is None else box.chunks[chosen.slices]
+            ),
+            levels=lambda: coarser_levels(chosen.shape, openers),
+            absent=None if files is None else lambda z: files.absent_parts(chosen, z),
         ),
-        levels=lambda: coarser_levels(chosen.shape, openers),
-        absent=None if files is None else lambda z: files.absent_parts(chosen, z),
+        StackInfo(
+            chosen.shape,
+            box.dtype,
+            kind=kind,
+            name=name_of(place),
+            path=place if isinstance(place, Path) else None,
+            location=str(place),
+            axes=axes,
+            voxel_size=size,
+            offset=offset,
+            chunks=box.chunks,
+            details={**known, **chosen.details},
+        ),
     )

@@ -1,4 +1,4 @@
-"""Stacks in TIFF files: memory-mapped where they are not compressed, else page by page."""
+"""Read stacks in TIFF files: memory-mapped where they are not compressed, else page by page."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from sff_napari.errors import StackError
 from sff_napari.io_atomic import explain
 from sff_napari.stacks.array_readers import ReadRegion
 from sff_napari.stacks.axes import choose_axes
+from sff_napari.stacks.description import Readers, StackInfo, VoxelSize
 from sff_napari.stacks.grey import JPEG_TOLERANCE, grey_of_channels, grey_of_palette, inverted
-from sff_napari.stacks.stack import Stack, VoxelSize
+from sff_napari.stacks.stack import Stack
 from sff_napari.stacks.units import nanometres, voxel_size
 
 _PALETTE = tifffile.PHOTOMETRIC.PALETTE
@@ -126,25 +127,25 @@ def _stack_of(file: tifffile.TiffFile, path: Path, select: Mapping[str, int]) ->
     size = _ome_size(file) if file.is_ome else _imagej_size(file) if file.is_imagej else None
     more = {"pages left out": left_out} if left_out else {}
     stack = Stack(
-        chosen.reader(load),
-        chosen.shape,
-        dtype,
-        kind=_kind(file),
-        name=path.stem,
-        path=path,
-        axes=axes,
-        voxel_size=size,
-        chunks=None if mapped else (1, *chosen.shape[1:]),
-        details={
-            "compression": page.compression.name.lower(),
-            "memory-mapped": mapped,
-            **({"photometric": "white is zero"} if page.photometric == _WHITE else {}),
-            **more,
-            **chosen.details,
-        },
-        close=file.close,
-        region=region,
-        kept=_kept(file, page, chosen.shape[0]),
+        Readers(chosen.reader(load), close=file.close, region=region),
+        StackInfo(
+            chosen.shape,
+            dtype,
+            kind=_kind(file),
+            name=path.stem,
+            path=path,
+            axes=axes,
+            voxel_size=size,
+            chunks=None if mapped else (1, *chosen.shape[1:]),
+            details={
+                "compression": page.compression.name.lower(),
+                "memory-mapped": mapped,
+                **({"photometric": "white is zero"} if page.photometric == _WHITE else {}),
+                **more,
+                **chosen.details,
+            },
+            kept=_kept(file, page, chosen.shape[0]),
+        ),
     )
     if samples is not None:
         # Whether it is in colour shows in its pixels alone.

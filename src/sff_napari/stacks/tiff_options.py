@@ -1,4 +1,4 @@
-"""How a TIFF is written: as the one that it is made from, where that can be kept."""
+"""Write a TIFF as the one that it is made from, where that can be kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sff_napari.stacks.stack import VoxelSize
+from sff_napari.stacks.description import VoxelSize
 from sff_napari.stacks.units import nanometres
 
 _CODECS = {"adobe_deflate": "zlib", "deflate": "zlib", "lzw": "lzw", "zstd": "zstd", "lzma": "lzma"}

@@ -1,11 +1,11 @@
-"""Voxel sizes: from the units that files use to nanometres."""
+"""Convert voxel sizes from the units that files use to nanometres."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from sff_napari.stacks.stack import VoxelSize
+from sff_napari.stacks.description import VoxelSize
 
 _NANOMETRES = {
     "angstrom": 0.1,

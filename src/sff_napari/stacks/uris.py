@@ -1,4 +1,4 @@
-"""Where stacks lie: paths on this machine, and addresses that the user names.
+"""Tell where stacks lie: paths on this machine, and addresses that the user names.
 
 An address is only ever taken from the user.  What a file says about where
 other data lie is read as a name below the file's own place, or refused.

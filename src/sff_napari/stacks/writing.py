@@ -1,4 +1,4 @@
-"""Writing stacks: copies, simulated ones, and restored ones with their record."""
+"""Write stacks: copies, simulated ones, and restored ones with their record."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from sff_napari.io_atomic import (
 )
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.stacks import tiff
+from sff_napari.stacks.description import VoxelSize
 from sff_napari.stacks.grey import inverted
 from sff_napari.stacks.ome import OmeWriter, put
-from sff_napari.stacks.stack import VoxelSize
 from sff_napari.stacks.tiff_options import tiff_options
 
 MASK_NOTES = {
@@ -157,6 +157,19 @@ def write_stack(
         If it cannot be written.
     Cancelled
         If it was cancelled.
+
+    See Also
+    --------
+    sff_napari.stacks.open_stack : Reads it.
+    sff_napari.stacks.write_restored : Writes restored slices with their flow.
+
+    Examples
+    --------
+    >>> from sff_napari.simulation import neuropil
+    >>> from sff_napari.stacks import open_stack, write_stack
+    >>> path = write_stack("tissue.zarr", neuropil((3, 64, 64)), voxel_size=(40, 4, 4))
+    >>> open_stack(path).voxel_size
+    (40.0, 4.0, 4.0)
     """
     return write_restored(path, stack, (), _no_slice, **options)
 

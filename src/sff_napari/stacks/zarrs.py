@@ -1,4 +1,4 @@
-"""Stacks in zarr arrays and OME-Zarr groups, formats 2 and 3, here or at an address."""
+"""Read stacks in zarr arrays and OME-Zarr groups, formats 2 and 3, here or at an address."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from sff_napari.stacks import multiscale
 from sff_napari.stacks.axes import choose_axes
 from sff_napari.stacks.chunk_files import ChunkFiles
 from sff_napari.stacks.codecs import check_codecs, storage_facts
+from sff_napari.stacks.description import Readers, StackInfo, VoxelSize
 from sff_napari.stacks.inside import images_in, listed
 from sff_napari.stacks.layered_store import FilesStore
 from sff_napari.stacks.pyramids import coarser_levels
-from sff_napari.stacks.stack import Stack, VoxelSize
+from sff_napari.stacks.stack import Stack
 from sff_napari.stacks.units import voxel_size
 from sff_napari.stacks.uris import Place, below, explain_remote, name_of, shown, store_options
 
@@ -278,26 +279,27 @@ def _stack_of(
         "axes": axes,
         "voxel_size": size,
         "details": {**storage_facts(array), **chosen.details},
-        "levels": lambda: coarser_levels(chosen.shape, openers),
         "fill_value": fill_value_of(array),
     }
     files = _files_of(array)
-    if files is not None:
-        about["absent"] = lambda z: files.absent_parts(chosen, z)
+    more: dict[str, Any] = {
+        "levels": lambda: coarser_levels(chosen.shape, openers),
+        "absent": None if files is None else lambda z: files.absent_parts(chosen, z),
+    }
     if axes in ("zyx", "yx") and not select:
-        return Stack.from_array(array, **about)
+        return Stack.from_array(array, **more, **about)
 
     def load(index: tuple[Any, ...]) -> NDArray[Any]:
         return np.asarray(array[index])
 
     return Stack(
-        chosen.reader(load),
-        chosen.shape,
-        array.dtype,
-        chunks=tuple(array.chunks),
-        region=chosen.region_reader(load),
-        block=chosen.block_reader(
-            load, 1 if chosen.slices is None else int(array.chunks[chosen.slices])
+        Readers(
+            chosen.reader(load),
+            region=chosen.region_reader(load),
+            block=chosen.block_reader(
+                load, 1 if chosen.slices is None else int(array.chunks[chosen.slices])
+            ),
+            **more,
         ),
-        **about,
+        StackInfo(chosen.shape, array.dtype, chunks=tuple(array.chunks), **about),
     )

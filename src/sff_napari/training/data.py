@@ -1,4 +1,4 @@
-"""Clean triples of consecutive slices from any mix of stacks."""
+"""Draw clean triples of consecutive slices from any mix of stacks."""
 
 from __future__ import annotations
 

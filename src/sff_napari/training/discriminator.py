@@ -1,4 +1,4 @@
-"""The judge of filled tissue: a network that learns to tell it from true tissue.
+"""Tell filled tissue from true tissue: the network that judges the filling.
 
 What is expected on average is blurred where tissue is uncertain.  The filling
 network's other image is to look like tissue instead, and what tissue looks like

@@ -1,4 +1,4 @@
-"""What the filling network learns: least error, fine detail, and how sure it is."""
+"""Define what the filling network learns: least error, fine detail, and how sure it is."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def filling_losses(out: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     error = (expected - clean).square()
     share = F.avg_pool2d(hidden, _SMOOTH)
     variance = F.avg_pool2d(error.detach() * hidden, _SMOOTH) / share.clamp_min(1e-3)
-    told = F.avg_pool2d(doubt, _SMOOTH)
-    likelihood = (told + variance * torch.exp(-told)) * share
+    log_variance = F.avg_pool2d(doubt, _SMOOTH)
+    likelihood = (log_variance + variance * torch.exp(-log_variance)) * share
     return {
         "error": (error * hidden).sum() / count,
         "textured": _TEXTURED * ((textured - clean).square() * hidden).sum() / count,

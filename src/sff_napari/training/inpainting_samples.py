@@ -1,4 +1,4 @@
-"""Samples for the filling network: a clean slice with a band to be filled, and its neighbours."""
+"""Make samples for the filling network: a clean slice with a band to be filled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card: what weights were made from, how, and how good they are."""
+"""Write the model card: what weights were made from, how, and how good they are."""
 
 from __future__ import annotations
 

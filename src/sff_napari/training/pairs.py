@@ -1,4 +1,4 @@
-"""Clean slices with the reference that the interpolation network makes of their neighbours.
+"""Pair clean slices with the reference that the interpolation network makes.
 
 The unfolding network at a scale above 1 sees large crops; to interpolate each of them anew
 would take far longer than to unfold them.  So every slice is interpolated once, as a whole.

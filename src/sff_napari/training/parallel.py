@@ -1,4 +1,4 @@
-"""One process or several: the little that training needs to know about torchrun."""
+"""Run in one process or several: the little that training needs to know about torchrun."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: checkpoints, a CSV log, pictures, the stored settings."""
+"""Write what a run leaves behind: checkpoints, a CSV log, pictures, the stored settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole training run: the stages one after another, their weights and the card."""
+"""Run a whole training: the stages one after another, their weights and the card."""
 
 from __future__ import annotations
 
@@ -69,38 +69,38 @@ def train(
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    with ranks(settings.device) as here:
-        return _train(settings, RunFolder(out), here, resume, command, progress, stop)
+    with ranks(settings.device) as ranks_here:
+        return _train(settings, RunFolder(out), ranks_here, resume, command, progress, stop)
 
 
 def _train(
     settings: TrainingSettings,
     folder: RunFolder,
-    here: Ranks,
+    ranks_here: Ranks,
     resume: bool,
     command: str,
     progress: ProgressCallback | None,
     stop: Callable[[], bool] | None,
 ) -> dict[str, Path]:
-    here.share_of(settings.batch)
+    ranks_here.share_of(settings.batch)
     triples, validation = open_sets(settings)
     triples.check(settings.crop)
     validation.check(settings.crop)
-    if here.is_first:
+    if ranks_here.is_first:
         if resume:
             check_same(folder.settings(), settings)
             folder.store(settings, command)
         else:
             folder.begin(settings, command)
-    here.wait()
-    context = precision_context(settings.precision, here.device)
+    ranks_here.wait()
+    context = precision_context(settings.precision, ranks_here.device)
     before: dict[str, nn.Module] = {}
-    told = progress if here.is_first else None
+    on_progress = progress if ranks_here.is_first else None
     minutes = 0.0
     for name in settings.stages:
         for earlier in NEEDS[name]:
             if earlier not in before:
-                before[earlier] = _earlier(earlier, settings, here.device)
+                before[earlier] = _earlier(earlier, settings, ranks_here.device)
         scale = settings.scale if name == "unfolding" else _scale(before.get("unfolding"))
         stage = Stage(
             name, dict(before), context, settings.true_flow_share, settings.texture, scale
@@ -108,27 +108,41 @@ def _train(
         sets = (triples, validation)
         if stage.is_paired:
             sets = (
-                paired(triples, before["interpolation"], stage.step, here.device, context, told),
-                paired(validation, before["interpolation"], stage.step, here.device, context, told),
+                paired(
+                    triples,
+                    before["interpolation"],
+                    stage.step,
+                    ranks_here.device,
+                    context,
+                    on_progress,
+                ),
+                paired(
+                    validation,
+                    before["interpolation"],
+                    stage.step,
+                    ranks_here.device,
+                    context,
+                    on_progress,
+                ),
             )
         trainer = StageTrainer(
             stage,
             settings,
-            here,
+            ranks_here,
             folder,
             *sets,
             minutes,
-            told,
+            on_progress,
             stop or (lambda: False),
         )
         trainer.train()
         minutes += trainer.state.minutes
-        if here.is_first:
+        if ranks_here.is_first:
             _finish(stage, settings, folder)
-            write_card(folder, settings, here.count)
-        here.wait()
+            write_card(folder, settings, ranks_here.count)
+        ranks_here.wait()
         # What the next stage sees is what users get: the rounded weights of the file.
-        before[name] = weights.load(name, folder.weights(name), here.device)
+        before[name] = weights.load(name, folder.weights(name), ranks_here.device)
     return {name: folder.weights(name) for name in settings.stages}
 
 

@@ -1,4 +1,4 @@
-"""Training samples: a clean triple, damaged, with the flow that repairs it.
+"""Train samples: a clean triple, damaged, with the flow that repairs it.
 
 Sample i of a stage depends on (seed, stage, i) alone, so that a resumed run,
 another number of workers or of GPUs sees the same samples.

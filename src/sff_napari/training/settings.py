@@ -1,4 +1,4 @@
-"""Everything a training run is made of, in one record that is stored with it."""
+"""Describe everything a training run is made of, in one record that is stored with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each stage learns: its network, its inputs from the stages before, its loss, its scores."""
+"""Define what each stage learns: its network, its inputs, its loss, its scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop of one stage."""
+"""Train one stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making a volume, stage by stage: blocks, chunks, what is copied, coarser levels, records."""
+"""Make a volume, stage by stage: blocks, chunks, what is copied, coarser levels, records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sff_napari.progress import Reporter
 from sff_napari.volumes.plan.keys import digest
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.plan.slice_plan import SlicePlan
 from sff_napari.volumes.restore.block import load_record
 from sff_napari.volumes.restore.law_stitching import join
@@ -37,10 +37,10 @@ from sff_napari.volumes.write.affected_chunks import (
     derived_tasks,
     label_places,
 )
-from sff_napari.volumes.write.chunk_grid import Place
+from sff_napari.volumes.write.chunk_grid import ChunkIndex
 from sff_napari.volumes.write.copy_chunks import batches, keys_below
 from sff_napari.volumes.write.downsample import above
-from sff_napari.volumes.write.layout import Level
+from sff_napari.volumes.write.layout import LayoutLevel
 
 T = TypeVar("T", bound=Task)
 
@@ -71,7 +71,7 @@ class Pipeline:
         root: Path,
         origin: PixelSource,
         pool: Pool,
-        settings: Settings,
+        settings: VolumeSettings,
         reporter: Reporter,
         *,
         fresh: bool,
@@ -155,7 +155,7 @@ class Pipeline:
         total = max(count if count is not None else len(list(tasks)), 1)
         finished = 0
 
-        def told(task: T, value: dict[str, Any]) -> None:
+        def on_done(task: T, value: dict[str, Any]) -> None:
             nonlocal finished
             finished += 1
             meter.add(value.get("pixels", 0) or value.get("bytes", 0))
@@ -167,7 +167,7 @@ class Pipeline:
             part(min(finished / total, 1.0), f"{name}: {finished} of {total}, {speed}")
 
         part(0.0, name)
-        self._pool.run(str(self.volume.root), self.volume.origin.to_dict(), tasks, told)
+        self._pool.run(str(self.volume.root), self.volume.origin.to_dict(), tasks, on_done)
 
     def _restore(self, todo: Mapping[int, SlicePlan]) -> dict[int, list[str]]:
         """Restore all blocks; return the keys of the patches of each slice that worked."""
@@ -198,12 +198,12 @@ class Pipeline:
             blocks = [load_record(self.volume, key) for key in keys]
             if all(one.get("empty") for one in blocks):
                 self.outcome.failed[z] = _NOTHING
-            told = [
+            warnings = [
                 text
                 for one in blocks
                 for text in (*one.get("notes", ()), *(one.get("report") or {}).get("notes", ()))
             ]
-            self.outcome.notes += [f"Slice {z}: {text}" for text in dict.fromkeys(told)]
+            self.outcome.notes += [f"Slice {z}: {text}" for text in dict.fromkeys(warnings)]
         return {z: keys for z, keys in patches.items() if z not in self.outcome.failed}
 
     def _fit(
@@ -243,7 +243,7 @@ class Pipeline:
         todo: Mapping[int, SlicePlan],
         patches: dict[int, list[str]],
         old: Mapping[int, Mapping[str, Any]],
-    ) -> set[Place]:
+    ) -> set[ChunkIndex]:
         """Write the chunks that patches touch; patches of slices that fail here are dropped."""
         level = self.volume.layout.finest
         while True:
@@ -269,8 +269,8 @@ class Pipeline:
 
     def _cell_task(
         self,
-        level: Level,
-        place: Place,
+        level: LayoutLevel,
+        place: ChunkIndex,
         todo: Collection[int],
         found: Mapping[int, list[str]],
     ) -> WriteChunk:
@@ -287,7 +287,7 @@ class Pipeline:
             self.outcome.unmade[str(task)] = value["failed"]
         self.outcome.lost.update(value.get("lost", {}))
 
-    def _copy(self, touched: set[Place]) -> None:
+    def _copy(self, touched: set[ChunkIndex]) -> None:
         """Copy all that is not written by another task; an overlay copies nothing."""
         if self.volume.overlay or not self._fresh:
             return
@@ -310,7 +310,7 @@ class Pipeline:
         tasks = [CopyKeys(tuple(batch)) for batch in batches(keys)]
         self._stage("copying", (0.76, 0.9), tasks, self._lose)
 
-    def _coarser(self, touched: set[Place], state: str) -> None:
+    def _coarser(self, touched: set[ChunkIndex], state: str) -> None:
         places = touched
         levels = self.volume.layout.levels
         imported = self._fresh and self.volume.imported
@@ -331,7 +331,7 @@ class Pipeline:
             def done(
                 task: WriteCoarseChunk,
                 value: dict[str, Any],
-                level: Level = level,
+                level: LayoutLevel = level,
                 lost: list[str] = lost,
             ) -> None:
                 if "failed" in value:

@@ -1,4 +1,4 @@
-"""Restoring a volume: into a new result, or what is missing in one that is there."""
+"""Restore a volume: into a new result, or what is missing in one that is there."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from sff_napari.errors import InputError, StackError
-from sff_napari.folds import Fold
 from sff_napari.io_atomic import explain, remove_folder, swap
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.sessions.neighbours import REACH
 from sff_napari.stacks import Stack
 from sff_napari.volumes.find.missing import find_missing
 from sff_napari.volumes.pipeline import Pipeline
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.request import VolumeRequest
 from sff_napari.volumes.plan.slice_plan import SlicePlan, plan_slice, plan_slices
 from sff_napari.volumes.plan.volume_plan import VolumePlan, plan_volume
 from sff_napari.volumes.run.executors import Threads
@@ -39,7 +38,7 @@ class Summary:
     ----------
     out : Path
         The result.
-    outcome : Outcome
+    outcome : RunResult
         What was done.
     present : list of int
         Slices that had been restored before.
@@ -64,50 +63,21 @@ def part_of(out: Path) -> Path:
 
 
 def restore_volume(
-    place: str | os.PathLike[str],
-    stack: Stack,
-    folds: Mapping[int, Sequence[Fold]],
-    out: str | os.PathLike[str],
-    *,
-    slices: Collection[int] | None = None,
-    settings: Settings | None = None,
-    fill_missing: bool = False,
-    overlay: bool = False,
-    overwrite: bool = False,
-    select: Mapping[str, int] | None = None,
+    request: VolumeRequest,
     pool: Pool | None = None,
     progress: ProgressCallback | None = None,
     cancelled: CancelledCallback | None = None,
 ) -> Summary:
     """Restore the slices of a volume that have folds.
 
-    The result is made beside `out` and appears there once all is done.  A run
-    that ended early is gone on with; one over a complete result does what is
+    The result is made beside `request.out` and appears there once all is done.  A
+    run that ended early is gone on with; one over a complete result does what is
     missing, which may be nothing.
 
     Parameters
     ----------
-    place : path-like
-        Where the stack lies.
-    stack : Stack
-        The damaged stack, opened.
-    folds : mapping of int to sequence of Fold
-        The folds of each damaged slice.
-    out : path-like
-        The OME-Zarr to write.
-    slices : collection of int, optional
-        Slices to restore; all that have folds where not given.
-    settings : Settings, optional
-        How they are restored.
-    fill_missing : bool
-        Whether slices that hold no image are made from those around them, up
-        to three in a row.
-    overlay : bool
-        Store only what changes; the rest is read from the source.
-    overwrite : bool
-        Whether something else at `out` is replaced.
-    select : mapping of str to int, optional
-        Index on further axes of the stack; as it was opened where not given.
+    request : VolumeRequest
+        What to restore, how, and where the result is to lie.
     pool : Pool, optional
         What does the work; threads where not given.
     progress, cancelled : callable, optional
@@ -121,46 +91,61 @@ def restore_volume(
     Raises
     ------
     InputError
-        If `out` was made from something else or in another way.
+        If the result was made from something else or in another way.
     StackError
         If the stack cannot be used or the result cannot be written.
+
+    See Also
+    --------
+    sff_napari.volumes.find.detect_volume.detect_volume : Finds the folds.
+    sff_napari.volumes.verify.verify_volume.verify_volume : Checks the result.
+    sff_napari.volumes.revert.revert_folds : Takes folds back.
+
+    Examples
+    --------
+    >>> from sff_napari.stacks import open_stack, read_folds
+    >>> from sff_napari.volumes.plan.request import VolumeRequest
+    >>> from sff_napari.volumes.restore_volume import restore_volume
+    >>> folds = read_folds("folds.json").folds
+    >>> with open_stack("cells.zarr") as stack:
+    ...     request = VolumeRequest("cells.zarr", stack, folds, "out.zarr", slices=[2])
+    ...     summary = restore_volume(request)
+    >>> summary.complete, summary.present
+    (True, [])
     """
     start = time.perf_counter()
-    target = Path(out).expanduser()
-    settings = settings or Settings()
+    stack, folds = request.stack, request.folds
     plan = plan_volume(
-        os.fspath(place),
+        os.fspath(request.place),
         stack,
-        target,
-        settings,
-        overlay=overlay,
-        select=stack.select if select is None else select,
+        request.target,
+        request.settings,
+        overlay=request.overlay,
+        select=stack.select,
     )
-    wanted = sorted(folds if slices is None else slices)
-    missing, note = _missing_slices(stack, wanted, fill_missing, cancelled)
+    wanted = sorted(folds if request.slices is None else request.slices)
+    missing, note = _missing_slices(stack, wanted, request.fill_missing, cancelled)
     if note:
         plan.notes.append(note)
     plan.notes.extend(_absent(stack, wanted))
-    if fill_missing:
+    if request.fill_missing:
         wanted = sorted({*wanted, *missing})
     # A folded slice without an image is only made anew if that was asked for.
-    apart = missing if fill_missing else [z for z in missing if z not in folds]
+    apart = missing if request.fill_missing else [z for z in missing if z not in folds]
+    plans, failed = plan_slices(plan.key, folds, wanted, stack.shape[0], apart, stack.positions)
     reporter = Reporter(progress, cancelled)
     pool = pool or Threads()
-    if target.exists() and not overwrite:
-        check_unchanged(target, stack)
-        outcome, present = _finish(
-            target, plan, settings, folds, wanted, apart, pool, reporter, stack.positions
-        )
+    if request.target.exists() and not request.overwrite:
+        check_unchanged(request.target, stack)
+        outcome, present = _finish(request, plan, plans, failed, pool, reporter)
     else:
         present = []
-        plans, failed = plan_slices(plan.key, folds, wanted, stack.shape[0], apart, stack.positions)
         if failed and not plans:
             raise InputError(next(iter(failed.values())))
-        outcome = _make(target, plan, settings, plans, failed, pool, reporter, stack)
+        outcome = _make(request, plan, plans, failed, pool, reporter)
     outcome.notes[:0] = plan.notes
     reporter(1.0, "done")
-    return Summary(target, outcome, present, time.perf_counter() - start)
+    return Summary(request.target, outcome, present, time.perf_counter() - start)
 
 
 def _missing_slices(
@@ -194,15 +179,15 @@ def _absent(stack: Stack, wanted: Collection[int]) -> list[str]:
 
 
 def _make(
-    target: Path,
+    request: VolumeRequest,
     plan: VolumePlan,
-    settings: Settings,
     plans: list[SlicePlan],
     failed: Mapping[int, str],
     pool: Pool,
     reporter: Reporter,
-    stack: Stack,
 ) -> RunResult:
+    """Make a result that is not there, or go on with one that is being made."""
+    target, stack = request.target, request.stack
     part = part_of(target)
     if (part / PLAN).exists() and changed_since(part, stack):
         plan.notes.append(
@@ -225,7 +210,7 @@ def _make(
         if not (part / PLAN).exists():
             plan.write(part)
         Folder(part).put(records.TODO, _todo(plans))
-        build = Pipeline(part, plan.origin, pool, settings, reporter, fresh=True)
+        build = Pipeline(part, plan.origin, pool, request.settings, reporter, fresh=True)
         outcome = build.run(plans, failed, {})
         carry(part, plan.origin)
         try:
@@ -239,17 +224,15 @@ def _make(
 
 
 def _finish(
-    target: Path,
+    request: VolumeRequest,
     plan: VolumePlan,
-    settings: Settings,
-    folds: Mapping[int, Sequence[Fold]],
-    wanted: list[int],
-    missing: list[int],
+    plans: list[SlicePlan],
+    failed: Mapping[int, str],
     pool: Pool,
     reporter: Reporter,
-    positions: Sequence[float] | None,
 ) -> tuple[RunResult, list[int]]:
     """Do what is missing in a result that is there."""
+    target = request.target
     try:
         made = read_plan(target)
     except StackError as error:
@@ -266,8 +249,6 @@ def _finish(
     if folder.has(records.PENDING):
         raise InputError(f"Taking back folds of {target} was not finished: run revert again.")
     old = records.read_slices(folder)
-    count = int(plan.plan["source"]["shape"][0])
-    plans, failed = plan_slices(plan.key, folds, wanted, count, missing, positions)
     todo, present = _missing(target, plan.key, plans, old)
     check_unfinished(target, [*todo, *present])
     lost, unmade = records.read_lost(folder)
@@ -284,7 +265,7 @@ def _finish(
     with Lock(target):
         if todo:
             folder.put(records.TODO, _todo(todo))
-        build = Pipeline(target, origin, pool, settings, reporter, fresh=False)
+        build = Pipeline(target, origin, pool, request.settings, reporter, fresh=False)
         build.copy_lost(sorted(lost))
         taken_back = {z: list(record.get("reverted", [])) for z, record in old.items()}
         outcome = build.run(todo, failed, old, taken_back)

@@ -1,4 +1,4 @@
-"""Taking folds back: chunks get their original bytes, or what the remaining folds make of them."""
+"""Take folds back: chunks get their original bytes, or what the remaining folds make of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sff_napari.folds import Fold
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.stacks.overlay import stack_below
 from sff_napari.volumes.pipeline import Pipeline
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.plan.slice_plan import SlicePlan, plan_slice
 from sff_napari.volumes.run.executors import Threads
 from sff_napari.volumes.run.folder import WORK, Folder
@@ -73,16 +73,30 @@ def revert_folds(
         If there is no such fold, or the weights are others.
     StackError
         If the volume cannot be read or written.
+
+    See Also
+    --------
+    sff_napari.volumes.verify.verify_volume.verify_volume : Checks the volume.
+    sff_napari.volumes.restore_volume.restore_volume : Makes it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sff_napari.volumes.revert import revert_folds
+    >>> from sff_napari.volumes.verify.verify_volume import verify_volume
+    >>> outcome = revert_folds(Path("corrected.zarr"), ["z2-0"])
+    >>> verify_volume(Path("corrected.zarr")).reverted
+    [2]
     """
     plan = read_plan(out)
     folder = Folder(out)
     old = records.read_slices(folder)
     wanted = {*folds, *_pending(folder)}
     parameters = plan["parameters"]
-    known = {field.name for field in dataclasses.fields(Settings)}
+    known = {field.name for field in dataclasses.fields(VolumeSettings)}
     try:
         chosen = {key: value for key, value in parameters.items() if key in known}
-        settings = Settings(**chosen, weights=weights, device=device)
+        settings = VolumeSettings(**chosen, weights=weights, device=device)
     except TypeError as error:
         raise StackError(f"The plan of {out} is damaged: its parameters are unknown.") from error
     if folder.has(records.TODO) and not folder.has(records.PENDING):
@@ -137,16 +151,16 @@ def _plans(
     """Return what is left to do for each slice, and the folds that are taken back by slice."""
     plans = []
     reverted: dict[int, list[dict[str, Any]]] = {}
-    there: set[str] = set()
+    known_ids: set[str] = set()
     for z, record in old.items():
         taken = list(record.get("reverted", []))
-        there |= {fold["id"] for fold in taken}
+        known_ids |= {fold["id"] for fold in taken}
         if record["status"] == "failed":
             continue
         now = [fold for fold in record["folds"] if fold["id"] in wanted]
-        there |= {fold["id"] for fold in record["folds"]}
+        known_ids |= {fold["id"] for fold in record["folds"]}
         if record.get("filled"):
-            there.add(record["filled"])
+            known_ids.add(record["filled"])
             if record["filled"] in wanted:
                 now.append({"id": record["filled"]})
         if not now:
@@ -161,10 +175,10 @@ def _plans(
         clean = None if pair is None else (int(pair[0]), int(pair[1]))
         around = record["previous"], record["following"]
         plans.append(plan_slice(base, z, rest, *around, record["note"], clean=clean))
-    unknown = sorted(wanted - there)
+    unknown = sorted(wanted - known_ids)
     if unknown:
         raise InputError(
             f"The record has no fold {unknown[0]!r}: its folds are named like "
-            f"{min(there, default='z12-0')!r}."
+            f"{min(known_ids, default='z12-0')!r}."
         )
     return plans, reverted

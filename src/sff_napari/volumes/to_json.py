@@ -1,4 +1,4 @@
-"""Values as plain JSON types."""
+"""Turn values into plain JSON types."""
 
 from __future__ import annotations
 

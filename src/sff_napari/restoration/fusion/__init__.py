@@ -1,1 +1,1 @@
-"""Joining what was observed with what has to be made up."""
+"""Join what was observed with what has to be made up."""

@@ -1,4 +1,4 @@
-"""Filling what folds swallowed by a network that sees the slice around it and both neighbours."""
+"""Fill what folds swallowed by a network that sees the slice around it and both neighbours."""
 
 from __future__ import annotations
 

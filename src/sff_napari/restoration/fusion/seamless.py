@@ -1,4 +1,4 @@
-"""Joining what was observed with what has to be made up."""
+"""Join what was observed with what has to be made up."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The reference: what the slice between two neighbours should look like."""
+"""Interpolate the reference: what the slice between two neighbours should look like."""

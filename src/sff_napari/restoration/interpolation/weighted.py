@@ -1,4 +1,4 @@
-"""The reference: what the slice between two neighbours should look like."""
+"""Average the neighbours, moved to where the slice lies."""
 
 from __future__ import annotations
 

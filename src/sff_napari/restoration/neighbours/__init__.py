@@ -1,1 +1,1 @@
-"""The neighbouring slices: brightness, contrast and place brought to the damaged slice."""
+"""Bring brightness, contrast and place of the neighbouring slices to the damaged slice."""

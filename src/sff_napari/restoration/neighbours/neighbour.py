@@ -1,4 +1,4 @@
-"""A neighbouring slice as it is used, with the brightness and contrast of the damaged one."""
+"""Describe a neighbouring slice as it is used, with the contrast of the damaged one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where neighbours and slice lie: both neighbours brought to their middle, and a first guess.
+"""Bring both neighbours to their middle, and guess where the slice lies.
 
 The displacement between the two neighbours is seen without any fold.  Where the
 slice lies against their middle is not decided here: that is a parameter of the

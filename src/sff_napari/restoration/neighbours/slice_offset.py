@@ -1,4 +1,4 @@
-"""Where a whole slice lies against its neighbours, found together with what a fold did to it.
+"""Find where a whole slice lies against its neighbours, with what a fold did to it.
 
 A shift along the line is told apart from the fold at once: a fold moves tissue
 across its line only.  A shift across the line is told apart as far as the fold's

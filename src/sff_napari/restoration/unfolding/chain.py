@@ -1,4 +1,4 @@
-"""Several folds undone one after the other."""
+"""Undo several folds one after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding what one fold did: a search on each side, then the posterior of both."""
+"""Find what one fold did: a search on each side, then the posterior of both."""
 
 from __future__ import annotations
 

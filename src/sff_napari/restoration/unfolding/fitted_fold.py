@@ -1,4 +1,4 @@
-"""Undoing what folds did to a slice, by their own law."""
+"""Undo what folds did to a slice, by their own law."""
 
 from __future__ import annotations
 

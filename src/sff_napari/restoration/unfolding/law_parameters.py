@@ -1,4 +1,4 @@
-"""The free parameters of a law as one vector, and what they do at places of the slice."""
+"""Hold the free parameters of a law as one vector, and what they do at places of the slice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The likeliest law of a fold and the drift of the slice, from one posterior.
+"""Fit the likeliest law of a fold and the drift of the slice, from one posterior.
 
 Each window of the unfolded slice lies off its neighbours by what is wrong with the
 law and by the drift of the tissue there.  The law's parameters have a prior of what

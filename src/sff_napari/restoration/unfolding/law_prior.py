@@ -1,4 +1,4 @@
-"""What is usual for folds, as a mixture, and what is left of it after something was seen.
+"""Say what is usual for folds, as a mixture, and what is left of it after something was seen.
 
 No law is chosen.  Two sides may be alike or very unequal, the displacement the same
 along the line or not, the fall linear or with a tail: each combination is a part of

@@ -1,4 +1,4 @@
-"""Searching for what one side of a fold did, over all laws and all displacements.
+"""Search for what one side of a fold did, over all laws and all displacements.
 
 The search is exhaustive, as there are many local optima: for each decay and tail,
 dynamic programming along the line finds the displacement next to it.

@@ -1,4 +1,4 @@
-"""Unfolding with the paper's network, which estimates the flow pixel by pixel."""
+"""Unfold with the paper's network, which estimates the flow pixel by pixel."""
 
 from __future__ import annotations
 

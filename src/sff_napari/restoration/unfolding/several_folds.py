@@ -1,4 +1,4 @@
-"""Finding what each fold of a slice did, from its neighbours (no training needed)."""
+"""Find what each fold of a slice did, from its neighbours (no training needed)."""
 
 from __future__ import annotations
 

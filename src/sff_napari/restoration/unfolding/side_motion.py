@@ -1,4 +1,4 @@
-"""A side of a fold that moved as a whole: turned and shifted farther than a fold's law reaches.
+"""Find a side of a fold that moved as a whole, farther than a fold's law reaches.
 
 Small pieces of a section may float free when it folds.  All of a side then lies turned
 and shifted, along the line as well as across it.  The law of the fold moves tissue

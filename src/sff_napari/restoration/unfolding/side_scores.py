@@ -1,4 +1,4 @@
-"""Comparing one side of a fold with the neighbours over all displacements a fold can cause."""
+"""Compare one side of a fold with the neighbours over all displacements a fold can cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing landmarks for BigWarp: where points of the restored slice lie in the damaged one."""
+"""Write landmarks for BigWarp: where points of the restored slice lie in the damaged one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sff_napari.folds import Curve, Fold
 from sff_napari.io_atomic import atomic_folder, write_json
 from sff_napari.progress import Reporter
-from sff_napari.volumes.exports.source import TILE, Field, Source
+from sff_napari.volumes.exports.source import TILE, ExportSource, Field
 
 _ALONG = 96.0
 """Distance between landmarks along a fold, px."""
@@ -29,7 +29,7 @@ Point = tuple[float, float]
 
 def write_landmarks(
     folder: Path,
-    source: Source,
+    source: ExportSource,
     *,
     overwrite: bool = False,
     progress: Callable[[float, str], None] | None = None,
@@ -45,7 +45,7 @@ def write_landmarks(
     ----------
     folder : Path
         To make.
-    source : Source
+    source : ExportSource
         A restored volume.
     overwrite : bool
         Whether an existing folder is replaced.

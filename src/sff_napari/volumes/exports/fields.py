@@ -1,4 +1,4 @@
-"""Writing displacements for other tools: zarr or precomputed, x first."""
+"""Write displacements for other tools: zarr or precomputed, x first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sff_napari.io_atomic import atomic_folder, uninterrupted
 from sff_napari.progress import Reporter
 from sff_napari.volumes.exports.precomputed import PrecomputedWriter
-from sff_napari.volumes.exports.source import TILE, Field, Source
+from sff_napari.volumes.exports.source import TILE, ExportSource, Field
 
 NOTE = (
     "Relative inverse coordinate map: channels (dx, dy) in px of full resolution; the restored "
@@ -23,7 +23,7 @@ NOTE = (
 
 def write_field(
     target: Path,
-    source: Source,
+    source: ExportSource,
     *,
     overwrite: bool = False,
     progress: Callable[[float, str], None] | None = None,
@@ -36,7 +36,7 @@ def write_field(
         A name ending in ``.zarr`` gives a zarr array (2, Z, Y, X) float32 of
         format 2, as SOFIMA stores coordinate maps; any other name a
         precomputed volume with two channels.  Both hold (dx, dy).
-    source : Source
+    source : ExportSource
         A restored volume.
     overwrite : bool
         Whether an existing folder is replaced.
@@ -69,14 +69,14 @@ def write_field(
     return target
 
 
-def fill_zarr_field(folder: Path, source: Source, report: Reporter) -> None:
+def fill_zarr_field(folder: Path, source: ExportSource, report: Reporter) -> None:
     """Write the displacement of a restored volume as a zarr array into an empty folder.
 
     Parameters
     ----------
     folder : Path
         Becomes the array.
-    source : Source
+    source : ExportSource
         A restored volume.
     report : Reporter
         Told of the progress.

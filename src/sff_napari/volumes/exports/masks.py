@@ -1,4 +1,4 @@
-"""Which pixels of a slice belong to a fold, made part by part."""
+"""Mark which pixels of a slice belong to a fold, part by part."""
 
 from __future__ import annotations
 

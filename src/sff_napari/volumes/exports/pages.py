@@ -1,4 +1,4 @@
-"""Writing material masks for FEABAS: one PNG a slice."""
+"""Write material masks for FEABAS: one PNG a slice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sff_napari.errors import InputError
 from sff_napari.io_atomic import atomic_folder
 from sff_napari.progress import Reporter
 from sff_napari.volumes.exports.masks import FoldMasks
-from sff_napari.volumes.exports.source import Source
+from sff_napari.volumes.exports.source import ExportSource
 
 DEFAULT_LABEL = 0
 """FEABAS: tissue that deforms smoothly."""
@@ -23,7 +23,7 @@ _MOST_PIXELS = 2**30
 
 def write_feabas(
     folder: Path,
-    source: Source,
+    source: ExportSource,
     masks: FoldMasks,
     *,
     mip: int = 0,
@@ -37,7 +37,7 @@ def write_feabas(
     folder : Path
         To make; its files go to ``align/material_masks`` of FEABAS.  There is
         one for each slice that has folds, named like the slice.
-    source : Source
+    source : ExportSource
         The volume.
     masks : FoldMasks
         Its folds.

@@ -1,4 +1,4 @@
-"""Writing Neuroglancer's precomputed format, block by block, through tensorstore."""
+"""Write Neuroglancer's precomputed format, block by block, through tensorstore."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing what SOFIMA takes: a mask of pixels to leave out, and a coordinate map."""
+"""Write what SOFIMA takes: a mask of pixels to leave out, and a coordinate map."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sff_napari.io_atomic import atomic_folder, uninterrupted, write_json
 from sff_napari.progress import Reporter
 from sff_napari.volumes.exports.fields import fill_zarr_field
 from sff_napari.volumes.exports.masks import TILE, FoldMasks
-from sff_napari.volumes.exports.source import Source
+from sff_napari.volumes.exports.source import ExportSource
 
 
 def write_sofima(
     folder: Path,
-    source: Source,
+    source: ExportSource,
     masks: FoldMasks,
     *,
     overwrite: bool = False,
@@ -30,7 +30,7 @@ def write_sofima(
         To make.  ``mask.zarr`` is (Z, Y, X) bool at the resolution of the
         volume, True where SOFIMA must not look for a flow; ``map.zarr`` a
         relative inverse coordinate map (2, Z, Y, X).
-    source : Source
+    source : ExportSource
         The volume.
     masks : FoldMasks
         Its folds.

@@ -1,4 +1,4 @@
-"""What is exported: the folds of a volume, and what a restoration moved."""
+"""Gather what is exported: the folds of a volume, and what a restoration moved."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """A volume as exports see it.
 
     Parameters
@@ -130,7 +130,7 @@ def open_source(
     folds: Path | None = None,
     voxel_size: VoxelSize | None = None,
     select: Mapping[str, int] | None = None,
-) -> Source:
+) -> ExportSource:
     """Return a volume with its folds.
 
     Parameters
@@ -168,7 +168,7 @@ def open_source(
         found = dict(file.folds)
     elif field is None:
         raise InputError(f"{name} was not restored by sff-napari: name its folds with --folds.")
-    return Source(name, shape, size, names, found, field, offset)
+    return ExportSource(name, shape, size, names, found, field, offset)
 
 
 def _select_of(place: Path | str) -> dict[str, int]:

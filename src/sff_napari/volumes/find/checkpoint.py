@@ -1,4 +1,4 @@
-"""The record of a detection that is under way: every slice that was searched, line by line.
+"""Keep the record of a detection that is under way: every slice searched, line by line.
 
 A line is on the disk before the next slice counts.  A kill at any moment costs
 the slice that was being written, never one before it.

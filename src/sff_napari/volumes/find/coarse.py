@@ -1,4 +1,4 @@
-"""Reading slices at a reduced scale: from a level of the pyramid, or averaged on the way."""
+"""Read slices at a reduced scale: from a level of the pyramid, or averaged on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding the folds of a whole volume: slice by slice, in any number of workers, resumable."""
+"""Find the folds of a whole volume: slice by slice, in any number of workers, resumable."""
 
 from __future__ import annotations
 
@@ -120,6 +120,20 @@ def detect_volume(
         If `out` cannot be written.
     Cancelled
         If it was cancelled; a further run goes on from there.
+
+    See Also
+    --------
+    sff_napari.volumes.restore_volume.restore_volume : Restores the slices.
+    sff_napari.detect_folds : Finds the folds of one slice.
+
+    Examples
+    --------
+    >>> from sff_napari.stacks import open_stack
+    >>> from sff_napari.volumes.find.detect_volume import detect_volume
+    >>> with open_stack("cells.zarr") as stack:
+    ...     found = detect_volume(stack, slices=[1, 2])
+    >>> found.searched, sorted(found.folds)
+    ([1, 2], [2])
     """
     how = search or Search()
     chosen = sorted(set(range(len(stack)) if slices is None else slices))

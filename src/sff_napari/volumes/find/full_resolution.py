@@ -1,4 +1,4 @@
-"""Measuring a line that was found at a reduced scale at full scale, block by block."""
+"""Measure a line that was found at a reduced scale at full scale, block by block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joining the lines that were found in overlapping windows of a slice."""
+"""Join the lines that were found in overlapping windows of a slice."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def joined(courses: list[Course]) -> list[Course]:
     done: list[Course] = []
     while left:
         line = left.pop(0)
-        grown = True
-        while grown:
-            grown = False
+        has_grown = True
+        while has_grown:
+            has_grown = False
             for other in list(left):
                 longer = _joined_pair(line, other)
                 if longer is not None:
                     left.remove(other)
-                    line, grown = longer, True
+                    line, has_grown = longer, True
         done.append(line)
     return sorted(done, key=lambda course: -course.length)
 

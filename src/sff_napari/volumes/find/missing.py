@@ -1,4 +1,4 @@
-"""Recognising slices that are missing: black, of one value, NaN, or practically empty."""
+"""Recognise slices that are missing: black, of one value, NaN, or practically empty."""
 
 from __future__ import annotations
 

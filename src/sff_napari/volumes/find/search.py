@@ -1,4 +1,4 @@
-"""Finding the folds of slices of any size: coarse first, then measured along the lines."""
+"""Find the folds of slices of any size: coarse first, then measured along the lines."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def search_slices(stack: Stack, slices: Sequence[int], search: Search) -> dict[i
 def _search_whole(stack: Stack, z: int, options: dict[str, Any]) -> list[Fold]:
     image = stack[z]
     # What the pixels themselves tell is found by the detection.
-    told = stack.fill_value is not None or stack.absent_parts(z)
-    return detect_folds(image, no_data=stack.no_data(z, image) if told else None, **options)
+    declared = stack.fill_value is not None or stack.absent_parts(z)
+    return detect_folds(image, no_data=stack.no_data(z, image) if declared else None, **options)
 
 
 def slabs(stack: Stack, slices: Sequence[int]) -> list[list[int]]:

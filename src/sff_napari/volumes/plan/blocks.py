@@ -1,4 +1,4 @@
-"""Cutting a large slice into blocks along its folds, and joining them again without a seam.
+"""Cut a large slice into blocks along its folds, and joining them again without a seam.
 
 What a fold does to tissue fades with the distance from its line, so a block
 that no fold comes near stays as it is.  A block is restored with tissue around
@@ -244,10 +244,10 @@ def _inside(
         with np.errstate(divide="ignore", invalid="ignore"):
             one = (low - start[:, axis]) / step[:, axis]
             two = (high - start[:, axis]) / step[:, axis]
-        still = step[:, axis] == 0
-        outside = still & ((start[:, axis] < low) | (start[:, axis] > high))
-        enter = np.maximum(enter, np.where(still, 0.0, np.minimum(one, two)))
-        leave = np.minimum(leave, np.where(still, 1.0, np.maximum(one, two)))
+        parallel = step[:, axis] == 0
+        outside = parallel & ((start[:, axis] < low) | (start[:, axis] > high))
+        enter = np.maximum(enter, np.where(parallel, 0.0, np.minimum(one, two)))
+        leave = np.minimum(leave, np.where(parallel, 1.0, np.maximum(one, two)))
         leave = np.where(outside, -1.0, leave)
     return enter, leave
 

@@ -1,4 +1,4 @@
-"""Names and hashes: what determines a result, and names that are safe to use as paths."""
+"""Hash what determines a result, and make names that are safe to use as paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the slices of a volume are restored."""
+"""Describe how the slices of a volume are restored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sff_napari.volumes.plan.blocks import DEFAULT_TILE
 
 
 @dataclass(frozen=True)
-class Settings:
+class VolumeSettings:
     """How slices are restored.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What is done to each slice: its folds, its neighbours, its blocks, and a key for the result."""
+"""Plan what is done to each slice: its folds, neighbours, blocks, and a key for the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sff_napari.folds import Fold
 from sff_napari.sessions import choose_neighbours, clean_pairs
 from sff_napari.volumes.plan.blocks import Block, cut, cut_all, windows
 from sff_napari.volumes.plan.keys import digest
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.restore.law_stitching import around, near
 from sff_napari.volumes.restore.missing_slice import LONGEST
 from sff_napari.volumes.run.task import FillBlock, FitWindow, RestoreBlock
@@ -57,7 +57,7 @@ class SlicePlan:
     def tasks(
         self,
         shape: tuple[int, int],
-        settings: Settings,
+        settings: VolumeSettings,
         lines: Sequence[Mapping[str, Any]] | None = None,
         drifts: Mapping[int, Any] | None = None,
     ) -> Sequence[RestoreBlock | FillBlock]:
@@ -87,7 +87,7 @@ class SlicePlan:
         parts = cut(shape, settings.tile, list(self.folds.values()))
         return [self._restore(block, folds, settings) for block, folds in parts]
 
-    def fits(self, shape: tuple[int, int], settings: Settings) -> list[FitWindow]:
+    def fits(self, shape: tuple[int, int], settings: VolumeSettings) -> list[FitWindow]:
         """Return the tasks that find what the folds did, where a slice is not done in one piece.
 
         Parameters
@@ -112,7 +112,7 @@ class SlicePlan:
         self,
         block: Block,
         folds: Sequence[Fold],
-        settings: Settings,
+        settings: VolumeSettings,
         lines: Sequence[Mapping[str, Any]] | None = None,
         drift: Mapping[str, Any] | None = None,
     ) -> RestoreBlock:
@@ -122,7 +122,7 @@ class SlicePlan:
         )
 
     def _task(
-        self, block: Block, settings: Settings
+        self, block: Block, settings: VolumeSettings
     ) -> tuple[str, int, Block, int | None, int | None, str]:
         """Return what every task of a block needs, in the order of `BlockTask`."""
         beside = "" if self.clean is None else f"-c{self.clean[0]:06d}"

@@ -1,4 +1,4 @@
-"""What a run will do: settings, slices, their neighbours and blocks, and keys for all results."""
+"""Plan a run: settings, slices, their neighbours and blocks, and keys for all results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sff_napari.stacks.stack_store import StackStore, zarr_over
 from sff_napari.stacks.uris import is_address
 from sff_napari.stacks.zarr_private import sync
 from sff_napari.volumes.plan.keys import digest, joined
-from sff_napari.volumes.plan.settings import Settings
+from sff_napari.volumes.plan.settings import VolumeSettings
 from sff_napari.volumes.run.folder import ORIGINALS, Folder
 from sff_napari.volumes.run.restored_volume import FORMAT, PLAN, VERSION, PixelSource
 from sff_napari.volumes.verify.records import to_json
@@ -77,7 +77,7 @@ def plan_volume(
     place: str,
     stack: Stack,
     out: Path,
-    settings: Settings,
+    settings: VolumeSettings,
     *,
     overlay: bool,
     select: Mapping[str, int],

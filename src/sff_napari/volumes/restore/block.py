@@ -1,4 +1,4 @@
-"""The task that restores one block of one slice and stores what it changes."""
+"""Restore one block of one slice and store what it changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sff_napari.alignment import estimate_similarity, misalignment
+from sff_napari.alignment import estimate_similarity, is_roughly_aligned, misalignment
 from sff_napari.arrays import GreyScale, as_slice, is_constant
 from sff_napari.devices import choose_device
 from sff_napari.errors import InputError
@@ -23,6 +23,7 @@ from sff_napari.progress import Reporter
 from sff_napari.restoration import Restoration, restore
 from sff_napari.restoration.cascade import Cascade
 from sff_napari.restoration.methods import Methods
+from sff_napari.restoration.neighbours.aligned import aligned_neighbours
 from sff_napari.restoration.unfolding.fitted_fold import LawUnfolding
 from sff_napari.volumes.plan.blocks import Block
 from sff_napari.volumes.restore.block_confidence import confidence
@@ -96,7 +97,18 @@ def restore_block(volume: RestoredVolume, task: RestoreBlock) -> dict[str, Any]:
     notes += _gaps(task.z, damaged)
     for name, image in around.items():
         notes += _gaps(task.neighbours[name], image)
-        notes += unaligned(image, damaged, task.neighbours[name], task.z)
+    if block.alone and not is_constant(damaged):
+        # What the scores are measured against is moved, too.
+        around, moved = aligned_neighbours(
+            as_slice(damaged, "damaged slice"),
+            {name: as_slice(image, f"{name} slice") for name, image in around.items()},
+            {name: f"Slice {z}" for name, z in task.neighbours.items()},
+            f"slice {task.z}",
+        )
+        notes += moved
+    else:
+        for name, image in around.items():
+            notes += unaligned(image, damaged, task.neighbours[name], task.z)
     record: dict[str, Any]
     if is_constant(damaged) and not block.alone:
         patch, record = _nothing(block, damaged), {"empty": True}
@@ -159,11 +171,14 @@ def unaligned(image: NDArray[Any], damaged: NDArray[Any], z: int, of: int) -> li
         Their numbers.
     """
     try:
-        found = estimate_similarity(image, damaged, side=_LOOKED_AT)
+        pair = as_slice(image, "neighbour"), as_slice(damaged, "slice")
+        if is_roughly_aligned(*pair):
+            return []
+        found = estimate_similarity(*pair, side=_LOOKED_AT)
     except InputError:
         return []
-    told = misalignment(found, f"Slice {z}", f"slice {of}")
-    return [told] if told else []
+    sentence = misalignment(found, f"Slice {z}", f"slice {of}")
+    return [f"{sentence}; align the stack first."] if sentence else []
 
 
 def _clean_pairs(

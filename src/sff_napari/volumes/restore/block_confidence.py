@@ -1,4 +1,4 @@
-"""How sure the pixels of a block are, where the laws of its folds were found in windows.
+"""Tell how sure the pixels of a block are, where laws were found in windows.
 
 Each window tells along its lines how far the displacement may be off, at some
 distances from what is hidden.  Joined like the laws themselves, this is the same
@@ -37,7 +37,7 @@ BEYOND = (1.0, 16.0, 32.0, 48.0, 80.0, 128.0, 200.0, 320.0, 500.0, 800.0, 2000.0
 """Distances from what is hidden, px, at which a window tells how far displacement may be off."""
 
 
-def told(one: FittedFold, count: int) -> dict[str, Any]:
+def line_errors(one: FittedFold, count: int) -> dict[str, Any]:
     """Return how far the displacement of a fold may be off, at places along its line.
 
     Parameters
@@ -110,8 +110,8 @@ def confidence(
         y, x = (places - (step - 1) / 2) / step
         sure, filling = sample(coarse[None], y[None], x[None], "bilinear")[0].cpu().numpy()
         share = synthesised[rows, columns]
-        still = (flow[:, rows, columns] == 0).all(axis=0)
-        result[rows, columns] = np.where(still, 1.0, sure) * (1 - share) + filling * share
+        unmoved = (flow[:, rows, columns] == 0).all(axis=0)
+        result[rows, columns] = np.where(unmoved, 1.0, sure) * (1 - share) + filling * share
     return result
 
 
@@ -122,9 +122,9 @@ def _sure(
     variance = torch.zeros_like(points[0])
     floor = torch.zeros_like(variance)
     for one, table in zip(fitted, tables, strict=True):
-        here = one.curve.project(points.reshape(2, -1))
-        along, positive = here.along, here.distance > 0
-        beyond = here.distance.abs() - one.law.hidden_half_width(along, positive)
+        line_points = one.curve.project(points.reshape(2, -1))
+        along, positive = line_points.along, line_points.distance > 0
+        beyond = line_points.distance.abs() - one.law.hidden_half_width(along, positive)
         knots, own, least = (
             torch.tensor(table[name], dtype=torch.float32, device=points.device)
             for name in ("along", "error", "floor")

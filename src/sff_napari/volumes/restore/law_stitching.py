@@ -1,4 +1,4 @@
-"""What folds did along their whole lines: joined from windows, and cut to blocks.
+"""Join what folds did from windows to whole lines, and cut it to blocks.
 
 Every block of a slice is unfolded by the same law, so that it fits those beside
 it, however far what a fold did reaches.
@@ -52,7 +52,7 @@ def join(
         For each fold that was seen: ``vertices``, and at each of them
         ``half_widths``, ``dark``, ``gap``, ``decay`` and ``tail``, and how far
         the displacement may be off, ``error`` and ``floor`` (see
-        `certainty.told`); and its ``reach`` in px.
+        `block_confidence.line_errors`); and its ``reach`` in px.
     """
     joined = []
     for number, fold in enumerate(folds):
@@ -218,10 +218,10 @@ def unfolding_in(
         Where to compute.
     """
     shape = (block.read_rows[1] - block.read_rows[0], block.read_columns[1] - block.read_columns[0])
-    still = SliceDrift.none(shape, device)
+    slice_drift = SliceDrift.none(shape, device)
     if drift is not None:
         window = Block.from_dict(drift["piece"])
-        still = _PartOfDrift(
+        slice_drift = _PartOfDrift(
             (
                 window.read_rows[1] - window.read_rows[0],
                 window.read_columns[1] - window.read_columns[0],
@@ -233,7 +233,7 @@ def unfolding_in(
                 float(block.read_columns[0] - window.read_columns[0]),
             ),
         )
-    return compose_folds([_fitted(line, block, still, device) for line in lines], cover)
+    return compose_folds([_fitted(line, block, slice_drift, device) for line in lines], cover)
 
 
 def _fitted(
@@ -304,7 +304,7 @@ def errors_in(
     -------
     list of dict
         ``along`` (N,): arc lengths on the fold's curve, px; there ``error`` and
-        ``floor`` in px, see `certainty.told`.
+        ``floor`` in px, see `block_confidence.line_errors`.
     """
     found = []
     for line, one in zip(lines, unfolding.fitted, strict=True):

@@ -1,4 +1,4 @@
-"""The task that makes a block of a missing slice from the nearest slices on both sides."""
+"""Make a block of a missing slice from the nearest slices on both sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What restoring a block changes: stored until the chunks are written, and pasted into them."""
+"""Store what restoring a block changes until the chunks are written, and paste it into them."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ class Patch:
 
 @dataclass(frozen=True)
 class _Overlap:
-    there: tuple[slice, slice]
-    here: tuple[slice, slice]
+    target_part: tuple[slice, slice]
+    own_part: tuple[slice, slice]
     rows: Span
     columns: Span
 
@@ -194,20 +194,20 @@ def paste(plane: NDArray[Any], rows: Span, columns: Span, patches: list[Patch]) 
     exact: list[tuple[NDArray[np.bool_], NDArray[Any], tuple[slice, slice]]] = []
     for patch, over in _overlapping(rows, columns, patches):
         share = patch.block.share(over.rows, over.columns)
-        changed = patch.changed[over.here]
-        values = patch.restored[over.here]
-        total[over.there] += share * np.where(share > 0, values, 0)
-        weight[over.there] += share
-        touched[over.there] |= changed & (share > 0)
-        exact.append((changed & (share >= _WHOLE), values, over.there))
+        changed = patch.changed[over.own_part]
+        values = patch.restored[over.own_part]
+        total[over.target_part] += share * np.where(share > 0, values, 0)
+        weight[over.target_part] += share
+        touched[over.target_part] |= changed & (share > 0)
+        exact.append((changed & (share >= _WHOLE), values, over.target_part))
     rest = 1 - weight
     left = touched & (rest > 1e-6)
     total[left] += (rest[left] * plane[left]).astype(kind)
     mixed = np.rint(total) if plane.dtype.kind in "ui" else total
     plane[touched] = mixed[touched].astype(plane.dtype)
     # Where one block alone counts, its very bits.
-    for where, values, there in exact:
-        plane[there][where] = values[where]
+    for where, values, target_part in exact:
+        plane[target_part][where] = values[where]
 
 
 def paste_derived(
@@ -221,11 +221,11 @@ def paste_derived(
     nan = np.zeros(synthesised.shape, dtype=np.float32)
     for patch, over in _overlapping(rows, columns, patches):
         share = patch.block.share(over.rows, over.columns)
-        synthesised[over.there] |= patch.synthesised[over.here] & (share > 0)
-        part = patch.flow[(slice(None), *over.here)]
+        synthesised[over.target_part] |= patch.synthesised[over.own_part] & (share > 0)
+        part = patch.flow[(slice(None), *over.own_part)]
         lost = np.isnan(part[0])
-        nan[over.there] += share * lost
-        flow[(slice(None), *over.there)] += share * np.where(lost, 0, part)
+        nan[over.target_part] += share * lost
+        flow[(slice(None), *over.target_part)] += share * np.where(lost, 0, part)
     with np.errstate(divide="ignore", invalid="ignore"):
         known = 1 - nan
         flow[:] = np.where((nan > 0) & (nan < 0.5), flow / known, flow)
@@ -240,7 +240,9 @@ def paste_confidence(
     for patch, over in _overlapping(rows, columns, patches):
         if patch.confidence is not None:
             share = patch.block.share(over.rows, over.columns)
-            doubt[over.there] += share * (SURE - patch.confidence[over.here].astype(np.float32))
+            doubt[over.target_part] += share * (
+                SURE - patch.confidence[over.own_part].astype(np.float32)
+            )
     confidence[:] = SURE - (GRAIN * np.clip(np.rint(doubt / GRAIN), 0, SURE / GRAIN))
 
 

@@ -1,4 +1,4 @@
-"""The task that finds, in one window of a large slice, what the folds in it did."""
+"""Find, in one window of a large slice, what the folds in it did."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sff_napari.restoration.restore import snapped
 from sff_napari.restoration.unfolding.fitted_fold import FittedFold, LawUnfolding
 from sff_napari.volumes.plan.blocks import Block
 from sff_napari.volumes.restore.block import INNER, device_here
-from sff_napari.volumes.restore.block_confidence import told
+from sff_napari.volumes.restore.block_confidence import line_errors
 from sff_napari.volumes.run.cancellation import stopping
 from sff_napari.volumes.run.folder import WORK
 from sff_napari.volumes.run.restored_volume import RestoredVolume
@@ -110,7 +110,7 @@ def _fit(
     assert isinstance(unfolding, LawUnfolding)
     drift = unfolding.drift
     lines = [
-        {"number": number, **_samples(one, block), **told(one, _count(one))}
+        {"number": number, **_samples(one, block), **line_errors(one, _count(one))}
         for number, one in zip(task.numbers, unfolding.fitted, strict=True)
     ]
     return {
@@ -128,13 +128,13 @@ def _fit(
 
 def _warnings(one: FittedFold) -> list[str]:
     """Return what a user should know about a fit in a window, in sentences."""
-    told = replace(one, motions=(None, None)).warnings()
+    sentences = replace(one, motions=(None, None)).warnings()
     if one.motions != (None, None):
-        told.append(
+        sentences.append(
             "Tissue beside a fold lies turned or shifted as a whole: in slices larger than the "
             "tile this is not undone; a larger --tile restores the slice in one piece."
         )
-    return told
+    return sentences
 
 
 def _count(one: FittedFold) -> int:

@@ -1,4 +1,4 @@
-"""Whether tasks that still run in threads should give up, because the run has ended early."""
+"""Tell tasks that still run in threads to give up, because the run has ended early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong while a volume is made: what ends the run, and what only a slice."""
+"""Tell what ends a run over a volume from what only ends a slice."""
 
 from __future__ import annotations
 

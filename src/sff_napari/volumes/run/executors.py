@@ -58,7 +58,7 @@ class Threads:
                 while running:
                     finished, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
-                        _tell(done, running.pop(future), future.result())
+                        _report_done(done, running.pop(future), future.result())
                         submit(1)
             except BaseException:
                 # What is running ends early, so that the program can.
@@ -147,7 +147,7 @@ class Cluster:
                 error = future.exception()
                 value = {"failed": _lost(error)} if error is not None else future.result()
                 future.release()
-                _tell(done, task, value)
+                _report_done(done, task, value)
                 for one in submitted(1):
                     arriving.add(one)
         except BaseException:
@@ -193,7 +193,7 @@ def _lost(error: BaseException) -> str:
     return sentence(error)
 
 
-def _tell(done: Done, task: Task, value: dict[str, Any]) -> None:
+def _report_done(done: Done, task: Task, value: dict[str, Any]) -> None:
     if "stop" in value:
         raise Stop(value["stop"])
     done(task, value)

@@ -1,4 +1,4 @@
-"""The folder of a result: every file in it appears whole, by one rename."""
+"""Keep the files of a result in its folder: each appears whole, by one rename."""
 
 from __future__ import annotations
 

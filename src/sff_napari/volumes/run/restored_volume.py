@@ -1,4 +1,4 @@
-"""A volume that is being made: its plan on disk, what it was, and what it is now."""
+"""Open a volume that is being made: its plan on disk, what it was, and what it is now."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from sff_napari.stacks.planes import Planes
 from sff_napari.stacks.stack_store import StackStore
 from sff_napari.volumes.plan.keys import joined, safe_key
 from sff_napari.volumes.run.folder import ORIGINALS, RECORDS, Folder
-from sff_napari.volumes.write.chunk_grid import ChunkGrid, Place
-from sff_napari.volumes.write.layout import Layout, Level, read_documents
+from sff_napari.volumes.write.chunk_grid import ChunkGrid, ChunkIndex
+from sff_napari.volumes.write.layout import Layout, LayoutLevel, read_documents
 from sff_napari.volumes.write.raw_bytes import raw
 
 PLAN = f"{RECORDS}/plan.json"
@@ -150,11 +150,11 @@ class RestoredVolume:
             self.source = store_below(root, self.plan, origin.place)
             self._planes = self.source.finest if isinstance(self.source, StackStore) else None
         self._lock = threading.Lock()
-        here = FilesStore(root)
+        own_files = FilesStore(root)
         originals = FilesStore(root / ORIGINALS)
-        below = [here] if self.source is None else [self.source]
+        below = [own_files] if self.source is None else [self.source]
         self._before = LayeredStore([originals, *below], marked=True)
-        self._now = LayeredStore([here] if self.source is None else [here, self.source])
+        self._now = LayeredStore([own_files] if self.source is None else [own_files, self.source])
 
     def _cells(self, path: str) -> ChunkGrid:
         return ChunkGrid(path, read_documents(self.folder.get, path))
@@ -167,7 +167,7 @@ class RestoredVolume:
                 self._planes = Planes(open_stack(self.origin.place, dict(self.origin.select)))
             return self._planes
 
-    def level(self, number: int) -> Level:
+    def level(self, number: int) -> LayoutLevel:
         """Return a level, 0 the finest."""
         return self.layout.levels[number]
 
@@ -206,7 +206,7 @@ class RestoredVolume:
                 found[name] = image
         return found
 
-    def bytes_before(self, number: int, place: Place) -> bytes | None:
+    def bytes_before(self, number: int, place: ChunkIndex) -> bytes | None:
         """Return what a chunk of a level held; None if it was missing.
 
         Raises
@@ -227,7 +227,7 @@ class RestoredVolume:
             return self._encoded(level, place)
         return self.folder.get(key)
 
-    def _encoded(self, level: Level, place: Place) -> bytes:
+    def _encoded(self, level: LayoutLevel, place: ChunkIndex) -> bytes:
         """Return what a chunk of an imported stack holds."""
         box = level.chunks.box(place)
         values = np.empty([part.stop - part.start for part in box], dtype=self.layout.dtype)

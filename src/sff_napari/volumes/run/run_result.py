@@ -1,4 +1,4 @@
-"""What a run over a volume did, and what it could not do."""
+"""Collect what a run over a volume did, and what it could not do."""
 
 from __future__ import annotations
 

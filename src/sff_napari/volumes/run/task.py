@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from sff_napari.folds import Fold
 from sff_napari.volumes.plan.blocks import Block
-from sff_napari.volumes.write.chunk_grid import Place
+from sff_napari.volumes.write.chunk_grid import ChunkIndex
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class WriteChunk:
     """
 
     key: str
-    place: Place
+    place: ChunkIndex
     patches: Mapping[int, Sequence[str]]
     reset: tuple[int, ...]
 
@@ -152,7 +152,7 @@ class WriteCoarseChunk:
 
     key: str
     level: int
-    place: Place
+    place: ChunkIndex
 
     def __str__(self) -> str:
         return f"coarse, level {self.level}, {self.place}"
@@ -177,7 +177,7 @@ class CopyKeys:
 class ImportChunks:
     """Write chunks of the finest level from a stack of another kind."""
 
-    places: tuple[Place, ...]
+    places: tuple[ChunkIndex, ...]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What earlier passes did to a volume that is restored again: their records are carried along.
+"""Carry the records of earlier passes along when a volume is restored again.
 
 Slices that only an earlier pass restored are taken over with what they were
 before it.  Of a slice that is restored a second time the first record is kept

@@ -1,4 +1,4 @@
-"""Writing the record of a run: each slice, each changed chunk, and what was lost."""
+"""Write the record of a run: each slice, each changed chunk, and what was lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of a restored volume: what was done to each slice, and checksums of chunks."""
+"""Read and write the record of a restored volume: what was done, and checksums of chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a volume still holds what a result was made from."""
+"""Check whether a volume still holds what a result was made from."""
 
 from __future__ import annotations
 

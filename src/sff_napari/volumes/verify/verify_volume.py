@@ -1,4 +1,4 @@
-"""Checking a restored volume against its record."""
+"""Check a restored volume against its record."""
 
 from __future__ import annotations
 
@@ -100,6 +100,19 @@ def verify_volume(
     ------
     StackError
         If there is no such volume or its record is damaged.
+
+    See Also
+    --------
+    sff_napari.volumes.restore_volume.restore_volume : Makes such a volume.
+    sff_napari.volumes.revert.revert_folds : Takes folds back.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sff_napari.volumes.verify.verify_volume import verify_volume
+    >>> verdict = verify_volume(Path("corrected.zarr"))
+    >>> verdict.good, verdict.restored
+    (True, [2])
     """
     plan = read_plan(out)
     folder = Folder(out)

@@ -1,4 +1,4 @@
-"""Which chunks a run has to write: those that patches touch, or that an earlier run changed."""
+"""List the chunks to write: those that patches touch, or that an earlier run changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sff_napari.volumes.plan.keys import digest
 from sff_napari.volumes.restore.block import load_record
 from sff_napari.volumes.run.restored_volume import RestoredVolume
 from sff_napari.volumes.run.task import WriteDerivedBlock
-from sff_napari.volumes.write.chunk_grid import Place
+from sff_napari.volumes.write.chunk_grid import ChunkIndex
 from sff_napari.volumes.write.downsample import above
 
 Patches = Mapping[int, list[str]]
@@ -22,7 +22,7 @@ DerivedPlace = tuple[int, int, int]
 
 def affected_places(
     volume: RestoredVolume, todo: Iterable[int], patches: Patches, old: Old
-) -> dict[Place, dict[int, list[str]]]:
+) -> dict[ChunkIndex, dict[int, list[str]]]:
     """Return the chunks of the finest level to write, each with its patches by slice.
 
     Parameters
@@ -37,9 +37,9 @@ def affected_places(
         Records of earlier runs.
     """
     level = volume.layout.finest
-    chunks: dict[Place, dict[int, list[str]]] = {}
+    chunks: dict[ChunkIndex, dict[int, list[str]]] = {}
 
-    def touched(z: int, extent: Any) -> list[Place]:
+    def touched(z: int, extent: Any) -> list[ChunkIndex]:
         (top, bottom), (left, right) = extent
         return level.touching(z, slice(top, bottom), slice(left, right))
 
@@ -93,10 +93,10 @@ def derived_tasks(
     ]
 
 
-def label_places(volume: RestoredVolume, blocks: Iterable[DerivedPlace]) -> set[Place]:
+def label_places(volume: RestoredVolume, blocks: Iterable[DerivedPlace]) -> set[ChunkIndex]:
     """Return the chunks of the finest level of synthesised pixels that blocks stand for."""
     first = volume.labels[0]
-    places: set[Place] = set()
+    places: set[ChunkIndex] = set()
     for z, i, j in blocks:
         place = [0] * len(first.chunks.shape)
         if first.axes.slices is not None:

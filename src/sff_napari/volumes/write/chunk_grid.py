@@ -1,4 +1,4 @@
-"""The stored blocks of a zarr array: chunks or, where there are shards, shards."""
+"""Divide a zarr array as it is stored: into chunks or, where there are shards, shards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sff_napari.errors import StackError
 from sff_napari.stacks.zarr_private import ArrayConfig
 from sff_napari.volumes.plan.keys import joined
 
-Place = tuple[int, ...]
+ChunkIndex = tuple[int, ...]
 """Position of a chunk in the grid of chunks, one number an axis."""
 Box = tuple[slice, ...]
 """Pixels, one slice an axis."""
@@ -56,15 +56,15 @@ class ChunkGrid:
         self._metadata = array.metadata
         self._sharded = array.shards is not None
 
-    def name(self, place: Place) -> str:
+    def name(self, place: ChunkIndex) -> str:
         """Return the key of a chunk, below the array."""
         return str(self._metadata.encode_chunk_key(place))
 
-    def key(self, place: Place) -> str:
+    def key(self, place: ChunkIndex) -> str:
         """Return the key of a chunk, in the store of the array."""
         return joined(self.path, self.name(place))
 
-    def box(self, place: Place) -> Box:
+    def box(self, place: ChunkIndex) -> Box:
         """Return the pixels of a chunk."""
         return tuple(
             slice(i * size, min((i + 1) * size, length))
@@ -76,7 +76,7 @@ class ChunkGrid:
         """How many chunks there are along each axis."""
         return tuple(-(-n // size) for n, size in zip(self.shape, self.size, strict=True))
 
-    def touching(self, box: Box) -> Iterator[Place]:
+    def touching(self, box: Box) -> Iterator[ChunkIndex]:
         """Yield the chunks that hold some of the pixels of a box, which lies in the array."""
         ranges = [
             range(part.start // size, (part.stop - 1) // size + 1)
@@ -84,7 +84,7 @@ class ChunkGrid:
         ]
         return itertools.product(*ranges)
 
-    def decode(self, place: Place, data: bytes | None) -> NDArray[Any]:
+    def decode(self, place: ChunkIndex, data: bytes | None) -> NDArray[Any]:
         """Return the pixels of a chunk, a new array in the native byte order.
 
         Parameters
@@ -108,7 +108,7 @@ class ChunkGrid:
             ) from error
         return np.array(values, dtype=self.dtype.newbyteorder("="))
 
-    def encode(self, place: Place, values: NDArray[Any]) -> bytes:
+    def encode(self, place: ChunkIndex, values: NDArray[Any]) -> bytes:
         """Return what is to be stored for the pixels of a chunk."""
         # An empty shard part stays left out, as in the original; a chunk is always written.
         for empty in (not self._sharded, True):

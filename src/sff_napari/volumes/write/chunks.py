@@ -1,4 +1,4 @@
-"""The tasks that write chunks: each is written by exactly one task, from all that touches it."""
+"""Write chunks: each by exactly one task, from all patches that touch it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from sff_napari.volumes.restore.patches import (
 from sff_napari.volumes.run.folder import WORK
 from sff_napari.volumes.run.restored_volume import RestoredVolume
 from sff_napari.volumes.run.task import WriteChunk, WriteDerivedBlock
-from sff_napari.volumes.write.chunk_grid import ChunkGrid, Place
+from sff_napari.volumes.write.chunk_grid import ChunkGrid, ChunkIndex
 from sff_napari.volumes.write.derived_arrays import STEP
-from sff_napari.volumes.write.layout import Level
+from sff_napari.volumes.write.layout import LayoutLevel
 
 Rows = list[dict[str, Any]]
 """What became of chunks: ``key``, and the checksums ``before`` and ``after`` (None: no chunk)."""
@@ -68,7 +68,7 @@ def write_chunk(volume: RestoredVolume, task: WriteChunk) -> dict[str, Any]:
         If it cannot be written.
     """
     level = volume.layout.finest
-    place: Place = task.place
+    place: ChunkIndex = task.place
     key = level.chunks.key(place)
     done = finished(volume, task.key)
     if done is not None:
@@ -92,7 +92,9 @@ def write_chunk(volume: RestoredVolume, task: WriteChunk) -> dict[str, Any]:
     return {"pixels": int(values.size), "rows": rows}
 
 
-def _paste(level: Level, place: Place, values: NDArray[Any], z: int, patches: list[Patch]) -> None:
+def _paste(
+    level: LayoutLevel, place: ChunkIndex, values: NDArray[Any], z: int, patches: list[Patch]
+) -> None:
     found = level.plane_of(place, z)
     if found is None:
         return
@@ -109,7 +111,7 @@ def _paste(level: Level, place: Place, values: NDArray[Any], z: int, patches: li
 def settle(
     volume: RestoredVolume,
     chunks: ChunkGrid,
-    place: Place,
+    place: ChunkIndex,
     before: bytes | None,
     original: NDArray[Any],
     values: NDArray[Any],
@@ -154,7 +156,7 @@ def write_derived_block(volume: RestoredVolume, task: WriteDerivedBlock) -> dict
         return {"rows": done}
     z, (i, j) = task.z, task.place
     chunks = volume.displacement
-    place: Place = (z, 0, i, j)
+    place: ChunkIndex = (z, 0, i, j)
     box = chunks.box(place)
     rows, columns = (box[2].start, box[2].stop), (box[3].start, box[3].stop)
     shape = (rows[1] - rows[0], columns[1] - columns[0])
@@ -189,7 +191,11 @@ def write_derived_block(volume: RestoredVolume, task: WriteDerivedBlock) -> dict
 
 
 def store_sparse(
-    volume: RestoredVolume, chunks: ChunkGrid, place: Place, values: NDArray[Any], empty: int = 0
+    volume: RestoredVolume,
+    chunks: ChunkGrid,
+    place: ChunkIndex,
+    values: NDArray[Any],
+    empty: int = 0,
 ) -> Rows:
     """Store the pixels of a chunk that is new; one that is all `empty` is left out."""
     key = chunks.key(place)

@@ -1,4 +1,4 @@
-"""The tasks that copy what is not changed: the stored bytes as they are."""
+"""Copy what is not changed: the stored bytes as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arrays that come with a restored volume: synthesised pixels, displacement, confidence."""
+"""Lay out what comes with a restored volume: synthesised pixels, displacement, confidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coarser levels: made anew only above what changed, in the way the volume was made."""
+"""Write coarser levels: anew only above what changed, in the way the volume was made."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sff_napari.volumes.restore.patches import different
 from sff_napari.volumes.run.restored_volume import RestoredVolume
 from sff_napari.volumes.run.task import WriteCoarseChunk, WriteCoarseLabel
-from sff_napari.volumes.write.chunk_grid import Box, Place
+from sff_napari.volumes.write.chunk_grid import Box, ChunkIndex
 from sff_napari.volumes.write.chunks import finish, finished, settle, store_sparse
-from sff_napari.volumes.write.layout import Level
+from sff_napari.volumes.write.layout import LayoutLevel
 
 _SAMPLE = 64
 _ALIKE = 0.99
@@ -42,7 +42,7 @@ def _rounded(blocks: NDArray[Any]) -> NDArray[Any]:
     return np.rint(_mean(blocks)) if blocks.dtype.kind in "ui" else _mean(blocks)
 
 
-_WAYS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+_DOWNSAMPLING_METHODS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "mean": _rounded,
     "mean, rounded down": _mean,
     "mean, halves up": lambda blocks: np.floor(_mean(blocks) + 0.5),
@@ -52,7 +52,7 @@ _WAYS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "maximum": lambda blocks: blocks.max(axis=-1),
     "minimum": lambda blocks: blocks.min(axis=-1),
 }
-WAYS = tuple(_WAYS)
+DOWNSAMPLING_METHODS = tuple(_DOWNSAMPLING_METHODS)
 """Names of the ways of down-sampling that are recognised."""
 
 
@@ -66,22 +66,26 @@ def reduce(values: NDArray[Any], factors: tuple[int, ...], way: str) -> NDArray[
     factors : tuple of int
         For each axis.
     way : str
-        One of `WAYS`.
+        One of `DOWNSAMPLING_METHODS`.
     """
-    return _WAYS[way](_blocks(values, factors)).astype(values.dtype)
+    return _DOWNSAMPLING_METHODS[way](_blocks(values, factors)).astype(values.dtype)
 
 
-def recognise(fine: zarr.Array, coarse: zarr.Array, level: Level) -> str | None:
+def recognise(fine: zarr.Array, coarse: zarr.Array, level: LayoutLevel) -> str | None:
     """Return how a level was made from the next finer one; None if it cannot be told.
 
     Parameters
     ----------
     fine, coarse : zarr.Array
         The two levels.
-    level : Level
+    level : LayoutLevel
         The coarse one.
     """
-    ways = list(WAYS if fine.dtype.kind in "ui" else [w for w in WAYS if "," not in w])
+    methods = list(
+        DOWNSAMPLING_METHODS
+        if fine.dtype.kind in "ui"
+        else [w for w in DOWNSAMPLING_METHODS if "," not in w]
+    )
     seen = False
     for share in (0.5, 0.25, 0.75):
         box = tuple(
@@ -91,13 +95,15 @@ def recognise(fine: zarr.Array, coarse: zarr.Array, level: Level) -> str | None:
             for axis, n in enumerate(coarse.shape)
         )
         below = np.asarray(fine[finer(box, level.factors, fine.shape)])
-        there = np.asarray(coarse[box])
+        stored = np.asarray(coarse[box])
         if below.min() == below.max():
             continue
-        found = {way: _alike(_cut(reduce(below, level.factors, way), there), there) for way in ways}
-        ways = [way for way in ways if found[way] >= _ALIKE]
+        found = {
+            way: _alike(_cut(reduce(below, level.factors, way), stored), stored) for way in methods
+        }
+        methods = [way for way in methods if found[way] >= _ALIKE]
         seen = True
-    return ways[0] if seen and ways else None
+    return methods[0] if seen and methods else None
 
 
 def _cut(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
@@ -118,9 +124,9 @@ def finer(box: Box, factors: tuple[int, ...], shape: tuple[int, ...]) -> Box:
     )
 
 
-def above(level: Level, finer_level: Level, places: set[Place]) -> set[Place]:
+def above(level: LayoutLevel, finer_level: LayoutLevel, places: set[ChunkIndex]) -> set[ChunkIndex]:
     """Return the chunks of a level that stand for pixels of chunks of the next finer one."""
-    found: set[Place] = set()
+    found: set[ChunkIndex] = set()
     for place in places:
         box = tuple(
             slice(min(part.start // f, n - 1), min(-(-part.stop // f), n))
@@ -160,7 +166,7 @@ def write_coarse(volume: RestoredVolume, task: WriteCoarseChunk) -> dict[str, An
     if done is not None:
         return {"pixels": 0, "rows": done}
     level, below = volume.level(task.level), volume.level(task.level - 1)
-    place: Place = task.place
+    place: ChunkIndex = task.place
     part = finer(level.chunks.box(place), level.factors, below.chunks.shape)
     dtype = volume.layout.dtype
     now = np.asarray(volume.now(below.chunks)[part]).astype(dtype)
@@ -209,7 +215,7 @@ def write_coarse_label(volume: RestoredVolume, task: WriteCoarseLabel) -> dict[s
     if done is not None:
         return {"rows": done}
     level, below = volume.labels[task.level], volume.labels[task.level - 1]
-    place: Place = task.place
+    place: ChunkIndex = task.place
     box = level.chunks.box(place)
     part = finer(box, level.factors, below.chunks.shape)
     fine = np.asarray(volume.labels_now(below.chunks)[part])

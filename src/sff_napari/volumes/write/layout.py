@@ -1,4 +1,4 @@
-"""How a volume is laid out: its levels, and which axes are slices, rows and columns."""
+"""Tell how a volume is laid out: its levels, and which axes are slices, rows and columns."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sff_napari.errors import StackError
 from sff_napari.stacks.axes import ChosenAxes, choose_axes
 from sff_napari.stacks.multiscale import image_document, ome_part
 from sff_napari.volumes.plan.keys import joined
-from sff_napari.volumes.write.chunk_grid import METADATA, Box, ChunkGrid, Place
+from sff_napari.volumes.write.chunk_grid import METADATA, Box, ChunkGrid, ChunkIndex
 
 Get = Callable[[str], bytes | None]
 """Returns what is stored under a key."""
 
 
 @dataclass(frozen=True)
-class Level:
+class LayoutLevel:
     """One level of a volume.
 
     Parameters
@@ -38,7 +38,7 @@ class Level:
     axes: ChosenAxes
     factors: tuple[int, ...] = ()
 
-    def touching(self, z: int, rows: slice, columns: slice) -> list[Place]:
+    def touching(self, z: int, rows: slice, columns: slice) -> list[ChunkIndex]:
         """Return the chunks that hold a part of slice `z`."""
         return list(self.chunks.touching(self._box(z, rows, columns)))
 
@@ -51,14 +51,16 @@ class Level:
         box[self.axes.rows], box[self.axes.columns] = rows, columns
         return tuple(box)
 
-    def slices_of(self, place: Place) -> range:
+    def slices_of(self, place: ChunkIndex) -> range:
         """Return the slices that a chunk holds."""
         if self.axes.slices is None:
             return range(1)
         part = self.chunks.box(place)[self.axes.slices]
         return range(part.start, part.stop)
 
-    def plane_of(self, place: Place, z: int) -> tuple[tuple[int | slice, ...], slice, slice] | None:
+    def plane_of(
+        self, place: ChunkIndex, z: int
+    ) -> tuple[tuple[int | slice, ...], slice, slice] | None:
         """Return where slice `z` lies in the pixels of a chunk, and which rows and columns it has.
 
         Returns
@@ -131,7 +133,7 @@ class Layout:
     """
 
     group: str
-    levels: tuple[Level, ...]
+    levels: tuple[LayoutLevel, ...]
     image: Mapping[str, Any] | None
     ome: str
 
@@ -159,7 +161,7 @@ class Layout:
         """
         group, arrays = paths
         found = image_document(attributes_of(read_documents(get, group)))
-        levels: list[Level] = []
+        levels: list[LayoutLevel] = []
         for path in arrays:
             chunks = ChunkGrid(path, read_documents(get, path))
             chosen = choose_axes(axes, chunks.shape, select, path)
@@ -175,7 +177,7 @@ class Layout:
                     for a, b, f in zip(finer, chunks.shape, factors, strict=True)
                 ):
                     break
-            levels.append(Level(chunks, chosen, factors))
+            levels.append(LayoutLevel(chunks, chosen, factors))
         image, version = found if found is not None else (None, "")
         if image is not None:
             # Levels that are named but not stored are left out of what is made from it.
@@ -185,7 +187,7 @@ class Layout:
         return cls(group, tuple(levels), image, version)
 
     @property
-    def finest(self) -> Level:
+    def finest(self) -> LayoutLevel:
         """The level that slices are read from."""
         return self.levels[0]
 

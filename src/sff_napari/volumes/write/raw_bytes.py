@@ -1,4 +1,4 @@
-"""Taking stored bytes out of stores as they are."""
+"""Take stored bytes out of stores as they are."""
 
 from __future__ import annotations
 
