@@ -6,7 +6,7 @@ Random volumes of 48 x 80 x 80 voxels, 41 bright-field tilts, projections of 15.
 Peers where they are installed: scikit-image's iradon_sart, astra-toolbox's SIRT, and BM3D (whose
 licence is for non-commercial use) on the images before SIRT.  What a peer leaves open is chosen
 against the truth.  ``--needle`` names a folder with HAADF.ali and HAADF.rawtlt of the etspy
-package: tilts kept out are foretold at 128 pixels.
+package: aligned at 64 pixels, tilts kept out are foretold.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from sff_napari.progress import Reporter
 from sff_napari.tilt_series import make_phantom, reconstruct, simulate_tilts
 from sff_napari.tilt_series.direct import sirt
 from sff_napari.tilt_series.evaluation import best_linear, calibrated_psnr
-from sff_napari.tilt_series.fitting import GRID_STEPS
 from sff_napari.tilt_series.grid import fit_grid
-from sff_napari.tilt_series.held_out import HeldOutTest, foretold_psnr
+from sff_napari.tilt_series.held_out import foretold_psnr
 from sff_napari.tilt_series.image_model import ImageModel, find_levels
-from sff_napari.tilt_series.problem import set_up, with_noise
+from sff_napari.tilt_series.problem import USUAL_SMOOTHNESS, set_up, with_noise
 from sff_napari.tilt_series.projector import Projector
 from sff_napari.tilt_series.reading import read_series
 from sff_napari.tilt_series.series import check_series
 from sff_napari.tilt_series.simulation import SimulatedSeries
 from sff_napari.tilt_series.thickness import binned
+from sff_napari.tilt_series.tilt_alignment import align_tilts
 
 Row = tuple[str, float, float]
 
@@ -148,15 +148,16 @@ def phantom_rows(seed: int) -> list[Row]:
 def needle_rows(folder: Path) -> list[Row]:
     """Return the PSNR of every tenth tilt, foretold from all others and from a third of them."""
     stored = read_series(folder / "HAADF.ali")
-    series = binned(check_series(stored.images, stored.tilts, "x"), 2)
+    series = binned(check_series(stored.images, stored.tilts, "x"), 4)
+    series = align_tilts(series, "dark").apply(series)
     count = len(series.tilts)
     kept = np.arange(5, count, 10)
-    whole = set_up(series, "dark", 60, None, torch.device("cpu"))
+    whole = set_up(series, "dark", 40, None, torch.device("cpu"))
     other = whole.grid(kept)
     rows = []
     for step, name in ((1, "all others"), (3, "every third of them")):
         used = np.setdiff1d(np.arange(count), kept)[::step]
-        problem = set_up(series.some(used), "dark", 60, None, torch.device("cpu"))
+        problem = set_up(series.some(used), "dark", 40, None, torch.device("cpu"))
         model = replace(problem.model, levels=whole.levels)
         problem = replace(problem, levels=whole.levels, model=model)
 
@@ -166,14 +167,13 @@ def needle_rows(folder: Path) -> list[Row]:
 
         def by_sirt(problem: Any = problem) -> float:
             grid, scores = problem.grid(), []
-            sirt(grid.projector, grid.images, 60, lambda _, v: bool(scores.append(score(v))))
+            sirt(grid.projector, grid.images, 40, lambda _, v: bool(scores.append(score(v))))
             return max(scores)
 
         def by_grid(problem: Any = problem) -> float:
             problem, rough = with_noise(problem, Reporter())
-            choice = HeldOutTest(problem.band()).smoothness(rough, Reporter()).choice
-            weight = choice * problem.band().grid().natural_weight(rough)
-            return score(fit_grid(problem.grid(), weight, GRID_STEPS))
+            weight = USUAL_SMOOTHNESS * problem.band().grid().natural_weight(rough)
+            return score(fit_grid(problem.grid(), weight, 80))
 
         rows.append(timed(f"needle, {name}: SIRT, best", by_sirt))
         rows.append(timed(f"needle, {name}: grid", by_grid))
