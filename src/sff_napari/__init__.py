@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sff_napari.folds import Fold
     from sff_napari.restoration.restore import Restoration, restore
     from sff_napari.simulation import Simulation, simulate_fold
+    from sff_napari.tilt_series import Tomogram, reconstruct
 
 _HOMES = {
     "Fold": "sff_napari.folds",
@@ -33,6 +34,8 @@ _HOMES = {
     "measure_drift": "sff_napari.alignment.stack_drift",
     "restore": "sff_napari.restoration",
     "simulate_fold": "sff_napari.simulation",
+    "Tomogram": "sff_napari.tilt_series",
+    "reconstruct": "sff_napari.tilt_series",
 }
 
 __all__ = [
@@ -41,9 +44,11 @@ __all__ = [
     "SffError",
     "Simulation",
     "StackDrift",
+    "Tomogram",
     "__version__",
     "detect_folds",
     "measure_drift",
+    "reconstruct",
     "restore",
     "simulate_fold",
 ]

@@ -7,10 +7,11 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 import sff_napari.evaluation.injected as injected
 from sff_napari.commands.evaluate import command as evaluate_command
@@ -125,6 +126,38 @@ def test_the_stack_left_out_has_no_say(script, monkeypatch):
     # left out: chosen, gives, in the code, gives, best here, gives
     assert [float(x) for x in cells["odd"][:6]] == [1.0, 4.0, now, 2.0, 9.0, 1.0]
     assert [float(x) for x in cells["b"][:6]] == [9.0, 2.5, now, 2.0, 1.0, 1.5]
+
+
+def test_a_slice_is_matched_with_itself(script, stack):
+    matching = script("matching")
+    image = torch.from_numpy(stack[1].astype(np.float32) / 255)
+    warped, loop = matching.errors([image, image, image], np.random.default_rng(0))
+    assert loop < 0.1
+    assert 0 < warped < 2.5
+    others = [torch.from_numpy(one.astype(np.float32) / 255) for one in stack[:3]]
+    assert matching.errors(others, np.random.default_rng(0))[1] > loop
+
+
+def test_drift_is_checked_against_the_same_folds(script, monkeypatch, capsys, tmp_path):
+    checks = script("drift_checks")
+    monkeypatch.setattr(checks, "open_stack", lambda path: path)
+
+    def found(stack, trials, methods):
+        # Knowing the strength helps by a fifth; each px of shift costs a tenth.
+        own = 1 + trials.inject_drift + abs(trials.given.shift[0]) / 10
+        rows = {name: 0.8 * own if name == "known-drift" else own for name in methods}
+        scores = {name: [{"flow_error": error}] * trials.folds for name, error in rows.items()}
+        return SimpleNamespace(scores=scores)
+
+    monkeypatch.setattr(checks, "evaluate", found)
+    checks.injected(tmp_path, ["snemi3d"], 3, ["realistic"])
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [float(line.split()[3]) for line in lines] == list(checks.DRIFTS)
+    assert all(line.endswith("1.25 (1.25..1.25)") for line in lines)
+    checks.opposite(tmp_path, ["snemi3d"], 3, ["realistic"])
+    lines = capsys.readouterr().out.strip().splitlines()[1:]
+    changes = [float(line.split(")")[1].split()[1]) for line in lines]
+    assert changes == [0.0, 0.3, 0.3, 0.5, 0.5]
 
 
 def test_a_peer_is_shown_as_its_flow_says(script, stack):

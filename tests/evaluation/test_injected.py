@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from sff_napari.evaluation import Trials, make_case
-from sff_napari.evaluation.injected import moved, random_drift, shifted
+from sff_napari.alignment.drift_model import SliceDrift
+from sff_napari.alignment.stack_drift import StackDrift
+from sff_napari.evaluation import Trials, evaluate, make_case
+from sff_napari.evaluation.injected import moved, random_drift, shifted, with_injected
+from sff_napari.evaluation.methods import Settings
 
 
 @given(st.integers(16, 1500), st.integers(16, 1500), st.floats(0.01, 50), st.integers(0, 2**32 - 1))
@@ -74,3 +77,31 @@ def moved_field(drift):
         x = np.clip(np.rint(columns - out[1]), 0, drift.shape[2] - 1).astype(int)
         out = drift[:, y, x]
     return out
+
+
+def test_the_true_strength_is_that_of_what_was_injected():
+    shape, rms = (1024, 768), 2.0
+    fields = np.array([random_drift(shape, rms, np.random.default_rng(i)) for i in range(24)])
+    offsets = fields.mean(axis=(2, 3))
+    known = with_injected(StackDrift((1,), 0.1, 0.2, 0.3, 2.0), shape, rms)
+    assert np.square(offsets).mean() == pytest.approx(known.offset_variance - 0.1, rel=0.05)
+    assert known.middle_variance - 0.2 == pytest.approx(known.offset_variance - 0.1)
+    usual = float(SliceDrift.none(shape).spread().square().sum())
+    rest = np.square(fields - offsets[:, :, None, None]).mean()
+    assert rest == pytest.approx((known.level - 0.3) * usual, rel=0.05)
+    # A slice too small for a smooth part has its drift as an offset.
+    small = with_injected(StackDrift((1,), 0.1, 0.2, 0.3, 2.0), (128, 128), rms)
+    assert small.level == pytest.approx(0.3)
+    assert small.offset_variance == pytest.approx(0.1 + rms**2 / 2)
+
+
+def test_a_method_is_told_the_true_strength(larger):
+    trials = Trials(slices=[1], folds=1, seed=1, inject_drift=3.0)
+    assert Settings.of(trials, larger, ["seamless"]).drift is None
+    told = Settings.of(trials, larger, ["known-drift"]).drift
+    usual = Settings.of(Trials(slices=[1], folds=1), larger, ["known-drift"]).drift
+    assert told.offset_variance == pytest.approx(usual.offset_variance + 9 / 4)
+    found = evaluate(larger, trials, methods=["seamless", "known-drift"])
+    errors = [row.mean["flow_error"] for row in found.rows]
+    assert errors[0] != errors[1]
+    assert errors[1] < 1.25 * errors[0] + 0.3

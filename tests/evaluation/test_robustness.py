@@ -17,6 +17,7 @@ from sff_napari.evaluation import (
     parse_perturbation,
     robustness,
 )
+from sff_napari.evaluation.tables import mean_cell
 from sff_napari.folds import Curve
 
 
@@ -114,3 +115,9 @@ def test_perturbations_in_words():
     assert Perturbation().label == "nothing wrong"
     both = Perturbation(line_offset=3, width_factor=0.8)
     assert both.label == "line 3 px off, 20 % narrower"
+
+
+def test_what_is_missing_is_a_dash_alone():
+    assert mean_cell((1.234, 0.5), 2, 7, 5) == "   1.23 ± 0.50"
+    assert mean_cell((1.234, math.nan), 2, 7, 5) == "   1.23       "
+    assert mean_cell((math.nan, math.nan), 2, 7, 5) == "      -       "

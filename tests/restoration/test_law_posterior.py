@@ -9,6 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sff_napari.evaluation import Perturbation, make_case
+from sff_napari.evaluation.metrics import end_point_errors
 from sff_napari.folds import Curve, Fold, FoldLaw
 from sff_napari.restoration import restore
 from sff_napari.restoration.unfolding.law_search import fall, fall_slopes
@@ -71,3 +73,18 @@ def test_unequal_sides_are_not(stack: NDArray[np.uint8]) -> None:
     # The drift of the tissue leaves some; a slice that is left alone errs by more than ten.
     assert float(error.mean()) < 3.0
     assert float(np.linalg.norm(made.flow, axis=0)[seen].mean()) > 10.0
+
+
+@pytest.mark.parametrize(("number", "shift"), [(0, (3.0, -4.5)), (3, (-5.0, 5.0))])
+def test_neighbours_off_by_opposite_amounts_change_little(
+    stack: NDArray[np.uint8], number: int, shift: tuple[float, float]
+) -> None:
+    case = make_case(stack, 1, "realistic", 0, number)
+    errors = []
+    for by in ((0.0, 0.0), shift):
+        shown = case.with_perturbation(Perturbation(shift=by))
+        around = shown.previous, case.simulation.damaged, shown.following
+        found = restore(*around, case.folds, device="cpu", fusion="seamless")
+        errors.append(float(end_point_errors(found.flow, case.simulation.flow).mean()))
+    assert errors[0] < 2.0
+    assert errors[1] < errors[0] + 0.3

@@ -24,6 +24,9 @@ _COMMANDS = {
     "compare": "Make pictures of folds before and after restoring.",
     "analyse": "Measure folds, and write ranges to simulate others like them.",
     "simulate": "Write a stack with simulated folds and the truth.",
+    "tomogram": "Reconstruct a volume from a tilt series.",
+    "simulate-tilts": "Write a noisy tilt series of a random volume, and the truth.",
+    "evaluate-tilts": "Compare tilt-series methods on random volumes.",
     "info": "Say what a stack is, or what is installed here.",
 }
 

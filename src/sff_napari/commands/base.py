@@ -44,8 +44,8 @@ class LazyGroup(click.Group):
     Parameters
     ----------
     commands_in : mapping of str to str
-        Names of the commands, each the module `sff_napari.commands.NAME` with
-        a ``command``, and one sentence on what each does.
+        Names of the commands, each the module `sff_napari.commands.NAME` (``_`` for ``-``)
+        with a ``command``, and one sentence on what each does.
     """
 
     def __init__(
@@ -62,7 +62,9 @@ class LazyGroup(click.Group):
         """Return a command, loading its module."""
         if cmd_name not in self._commands_in:
             return None
-        command: click.Command = import_module(f"sff_napari.commands.{cmd_name}").command
+        command: click.Command = import_module(
+            f"sff_napari.commands.{cmd_name.replace('-', '_')}"
+        ).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

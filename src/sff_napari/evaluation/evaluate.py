@@ -185,7 +185,7 @@ def evaluate(
     reporter = Reporter(progress, cancelled)
     table = chosen(None if methods is None else list(methods))
     usable = trials.usable(stack)
-    settings = Settings.of(trials)
+    settings = Settings.of(trials, stack, table)
     fids = FidJudge(inception(trials.device)) if fid else None
     judged = segmentation or instances is not None
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in table}

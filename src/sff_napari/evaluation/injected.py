@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sff_napari.alignment.drift_model import SliceDrift
+from sff_napari.alignment.stack_drift import StackDrift
 from sff_napari.arrays import GreyScale
 from sff_napari.errors import InputError
 from sff_napari.warp import warp
@@ -78,6 +81,31 @@ def random_drift(
         offset *= np.sqrt(_OFFSET)
     drift: NDArray[np.float32] = (field + offset[:, None, None]).astype(np.float32)
     return drift
+
+
+def with_injected(drift: StackDrift, shape: tuple[int, int], rms: float) -> StackDrift:
+    """Return how strongly slices drift once a random drift is put into them, too.
+
+    Parameters
+    ----------
+    drift : StackDrift
+        Of the slices by themselves.
+    shape : (height, width)
+        Of a slice, px.
+    rms : float
+        Strength of what is put in, px, see `random_drift`.
+    """
+    usual = float(SliceDrift.none(shape).spread().square().sum())
+    varies = max(int(_FINEST * side / _WAVE) for side in shape) > 0 and usual > 0
+    # Each of dy and dx has half of the mean square.
+    offset = (_OFFSET if varies else 1.0) * rms**2 / 2
+    smooth = (1 - _OFFSET) * rms**2 / 2 / usual if varies else 0.0
+    return replace(
+        drift,
+        offset_variance=drift.offset_variance + offset,
+        middle_variance=drift.middle_variance + offset,
+        level=drift.level + smooth,
+    )
 
 
 def moved(image: NDArray[Any], field: NDArray[np.float32]) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sff_napari.alignment.stack_drift import MOST_SLICES, StackDrift, measure_drift
 from sff_napari.arrays import GreyScale
 from sff_napari.errors import InputError
 from sff_napari.evaluation.cases import Case, Trials
+from sff_napari.evaluation.injected import with_injected
 from sff_napari.restoration import DEFAULT_COVER, Restoration, restore
 from sff_napari.restoration.unfolding.fitted_fold import covered
 from sff_napari.simulation import apply_flow
@@ -38,17 +40,37 @@ class Outcome:
     confidence: NDArray[np.float32] | None = None
 
 
+KNOWN_DRIFT = "known-drift"
+"""The method that is told how strongly the slices drift."""
+
+
 @dataclass(frozen=True)
 class Settings:
-    """Where and with which weights methods run."""
+    """Where, with which weights and with what knowledge methods run.
+
+    Parameters
+    ----------
+    device : str
+        Where to compute.
+    weights : path, optional
+        Folder of weights; the bundled ones if not given.
+    drift : StackDrift, optional
+        How strongly the slices that are folded drift; `KNOWN_DRIFT` needs it.
+    """
 
     device: str = "auto"
     weights: Path | None = None
+    drift: StackDrift | None = None
 
     @classmethod
-    def of(cls, trials: Trials) -> Settings:
-        """Return those of trials."""
-        return cls(trials.device, None if trials.weights is None else Path(trials.weights))
+    def of(cls, trials: Trials, stack: Any, methods: Collection[str]) -> Settings:
+        """Return what `methods` need on trials with a stack (Z, Y, X) of clean slices."""
+        drift = None
+        if KNOWN_DRIFT in methods:
+            usable = trials.usable(stack)
+            measured = measure_drift(stack, usable[:: -(-len(usable) // MOST_SLICES)])
+            drift = with_injected(measured, np.shape(stack[usable[0]])[:2], trials.inject_drift)
+        return cls(trials.device, None if trials.weights is None else Path(trials.weights), drift)
 
 
 Method = Callable[[Case, Settings], Outcome]
@@ -86,7 +108,9 @@ def _ceiling(case: Case, settings: Settings) -> Outcome:
     return Outcome(np.where(np.isnan(unfolded), mean, unfolded), case.simulation.flow)
 
 
-def _restoration(case: Case, settings: Settings, choices: Mapping[str, str]) -> Restoration:
+def _restoration(
+    case: Case, settings: Settings, choices: Mapping[str, str], drift: StackDrift | None = None
+) -> Restoration:
     return restore(
         case.previous,
         case.simulation.damaged,
@@ -94,6 +118,7 @@ def _restoration(case: Case, settings: Settings, choices: Mapping[str, str]) -> 
         case.folds,
         device=settings.device,
         weights=settings.weights,
+        drift=drift,
         **choices,  # type: ignore[arg-type]
     )
 
@@ -106,6 +131,11 @@ def _restored(**choices: str) -> Method:
         return Outcome(result.restored, result.flow, getattr(result, "confidence", None))
 
     return run
+
+
+def _known_drift(case: Case, settings: Settings) -> Outcome:
+    result = _restoration(case, settings, {"fusion": "seamless"}, settings.drift)
+    return Outcome(result.restored, result.flow, getattr(result, "confidence", None))
 
 
 def _interpolated(case: Case, settings: Settings) -> Outcome:
@@ -127,11 +157,15 @@ METHODS: Mapping[str, Method] = {
     ),
     "cascade": _restored(interpolation="network", unfolding="network", fusion="network-everywhere"),
     "seamless": _restored(fusion="seamless"),
+    KNOWN_DRIFT: _known_drift,
     "expected": _restored(fusion="expected"),
     "ours": _restored(),
     "ceiling": _ceiling,
 }
-"""Every row: the untouched slice, simple ways, the paper's (with the weights in use), ours."""
+"""Every row: the untouched slice, simple ways, the paper's (with the weights in use), ours.
+
+`KNOWN_DRIFT` is ``seamless`` told how strongly the slices drift: as measured on the clean slices
+that are folded, and by what was injected."""
 
 
 def chosen(names: list[str] | None) -> dict[str, Method]:

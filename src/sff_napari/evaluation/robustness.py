@@ -12,7 +12,7 @@ from sff_napari.errors import InputError
 from sff_napari.evaluation.cases import Perturbation, Trials
 from sff_napari.evaluation.methods import Settings, chosen
 from sff_napari.evaluation.scoring import mean_and_interval, scored
-from sff_napari.evaluation.tables import cell
+from sff_napari.evaluation.tables import mean_cell
 from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.stacks.slice_numbers import slice_ranges
 
@@ -156,10 +156,10 @@ class Robustness:
         for row in self.rows:
             lines.append(
                 f"{row.method:<22}{row.perturbation:<{width}}"
-                f"{cell(row.psnr[0], 2, 7)} ±{cell(row.psnr[1], 2, 5)}"
-                f"{cell(row.loss[0], 2, 8)} ±{cell(row.loss[1], 2, 5)}"
-                f"{cell(row.flow_error[0], 2, 8)} ±{cell(row.flow_error[1], 2, 5)}"
-                f"{cell(row.flow_change[0], 2, 8)} ±{cell(row.flow_change[1], 2, 5)}"
+                f"{mean_cell(row.psnr, 2, 7, 5)}"
+                f"{mean_cell(row.loss, 2, 8, 5)}"
+                f"{mean_cell(row.flow_error, 2, 8, 5)}"
+                f"{mean_cell(row.flow_change, 2, 8, 5)}"
             )
         return "\n".join(lines)
 
@@ -207,7 +207,7 @@ def robustness(
     reporter = Reporter(progress, cancelled)
     table = chosen(list(methods))
     usable = trials.usable(stack)
-    settings = Settings.of(trials)
+    settings = Settings.of(trials, stack, table)
     tried = [Perturbation(), *perturbations]
     scores: dict[tuple[str, int], list[dict[str, float]]] = {
         (name, index): [] for name in table for index in range(len(tried))

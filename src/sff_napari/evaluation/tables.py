@@ -27,13 +27,13 @@ def main_table(found: Evaluation) -> str:
             continue
         lines.append(
             f"{row.method:<22}"
-            f"{cell(m['psnr'], 2, 7)} ±{cell(i['psnr'], 2, 5)}"
-            f"{cell(m['ssim'], 3, 8)} ±{cell(i['ssim'], 3, 6)}"
+            f"{mean_cell((m['psnr'], i['psnr']), 2, 7, 5)}"
+            f"{mean_cell((m['ssim'], i['ssim']), 3, 8, 6)}"
             f"{cell(m['psnr_inside'], 2, 8)}{cell(m['psnr_outside'], 2, 8)}"
             f"{cell(m['ssim_inside'], 3, 9)}{cell(m['ssim_outside'], 3, 9)}"
             f"{cell(m['sharpness_inside'], 2, 7)}{cell(m['spectrum'], 2, 7)}"
             f"{cell(m['spectrum_inside'], 2, 9)}"
-            f"{cell(m['flow_error'], 2, 7)} ±{cell(i['flow_error'], 2, 4)}"
+            f"{mean_cell((m['flow_error'], i['flow_error']), 2, 7, 4)}"
             f"{cell(m['flow_error_95'], 2, 7)}{cell(m['flow_shift'], 2, 7)}"
             f"{cell(m['flow_error_internal'], 2, 9)}{cell(m['psnr_unshifted'], 2, 7)}"
             f"{cell(m['ssim_unshifted'], 3, 7)}{cell(m['seconds'], 2, 8)}"
@@ -61,8 +61,8 @@ def segmentation_table(found: Evaluation) -> str:
             lines.append(
                 f"{row.method:<22}{cell(m[f'voi_split{end}'], 2, 7)}"
                 f"{cell(m[f'voi_merge{end}'], 2, 7)}"
-                f"{cell(m[voi], 3, 8)} ±{cell(i[voi], 3, 5)}{_share(row.recovered[voi])}"
-                f"{cell(m[arand], 3, 9)} ±{cell(i[arand], 3, 5)}{_share(row.recovered[arand])}"
+                f"{mean_cell((m[voi], i[voi]), 3, 8, 5)}{_share(row.recovered[voi])}"
+                f"{mean_cell((m[arand], i[arand]), 3, 9, 5)}{_share(row.recovered[arand])}"
             )
     return "\n".join(lines)
 
@@ -83,3 +83,10 @@ def _share(share: tuple[float, float, float]) -> str:
 def cell(value: float, digits: int, width: int) -> str:
     """Return a number in a cell of a table, a dash where there is none."""
     return f"{'-':>{width}}" if not math.isfinite(value) else f"{value:>{width}.{digits}f}"
+
+
+def mean_cell(both: tuple[float, float], digits: int, width: int, interval_width: int) -> str:
+    """Return a mean and the half width of its interval in a cell; only what there is of them."""
+    mean, interval = both
+    shown = f" ±{cell(interval, digits, interval_width)}" if math.isfinite(interval) else ""
+    return cell(mean, digits, width) + shown.ljust(interval_width + 2)
