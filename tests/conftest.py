@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 # Before any Qt binding is loaded: without a display and without Xvfb, Qt draws into memory.
@@ -19,6 +20,9 @@ if (
 # Slices in tests are small: threads that wait for each other on a busy machine cost more than
 # they give.  Set before torch is loaded, and inherited by commands run as processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Errors that tests provoke do not belong in the user's log of last errors.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="sff-napari-tests-")
 
 import hypothesis
 import pytest

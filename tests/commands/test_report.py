@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 import sff_napari
+from sff_napari.commands import error_log, main
 from sff_napari.networks import weights
 
 Command = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "state" / "last-errors.txt"
+    monkeypatch.setattr(error_log, "error_log", lambda: path)
+    return path
 
 
 def test_a_report_holds_versions_platform_devices_weights_and_terms(command: Command) -> None:
@@ -49,3 +58,54 @@ def test_a_report_is_of_the_installation_alone(command: Command, more: str) -> N
 
     assert told.code == 2
     assert "give it alone" in told.err
+
+
+def test_a_report_has_the_last_errors_without_their_folders(
+    command: Command, tmp_path: Path
+) -> None:
+    assert command("info", "--report").out.endswith("last errors of the commands:\nnone\n```\n")
+    for number in range(error_log.MOST + 2):
+        assert command("info", tmp_path / "secret" / f"absent{number}.tif").code == 2
+
+    told = command("info", "--report").out
+
+    kept = [number for number in range(error_log.MOST + 2) if f"absent{number}.tif" in told]
+    assert kept == list(range(2, error_log.MOST + 2))
+    assert "secret" not in told
+    assert str(tmp_path) not in told
+
+
+def test_an_error_is_told_where_the_log_cannot_be_written(
+    command: Command, tmp_path: Path, log: Path
+) -> None:
+    log.parent.write_text("a file where the folder should be")
+
+    told = command("info", tmp_path / "absent.tif")
+
+    assert told.code == 2
+    assert "absent.tif" in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_a_traceback_is_kept(monkeypatch: pytest.MonkeyPatch, clean: Path) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr("sff_napari.commands.info._stack", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["info", str(clean)])
+    assert "a fault of ours" in error_log.last_errors()[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/home/a b/x.tif is no stack", "…/x.tif is no stack"),
+        (r"C:\Users\anna\x.tif is no stack", "…/x.tif is no stack"),
+        ("../data/x.tif: gone", "…/x.tif: gone"),
+        ("s3://bucket/x.zarr is not there", "s3://bucket/x.zarr is not there"),
+        ("20/40 px and dy/dx", "20/40 px and dy/dx"),
+    ],
+)
+def test_folders_are_taken_out(text: str, shown: str) -> None:
+    assert error_log.without_folders(text) == shown

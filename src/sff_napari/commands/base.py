@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from sff_napari.commands.error_log import remember_error
 from sff_napari.errors import Cancelled, SffError
 from sff_napari.progress import ProgressCallback
 
@@ -105,6 +107,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     except Cancelled as error:
         _fail(str(error), 130)
     except SffError as error:
+        remember_error(name, str(error))
         _fail(f"Error: {error}")
     except (KeyboardInterrupt, click.Abort):
         _fail("Interrupted; nothing was left half written.", 130)
@@ -118,8 +121,15 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         from sff_napari.io_atomic import explain
 
         if error.filename is None and error.errno is None:
+            remember_error(name, traceback.format_exc())
             raise
-        _fail(f"Error: {explain(error, error.filename or 'A file')}")
+        sentence = str(explain(error, error.filename or "A file"))
+        remember_error(name, sentence)
+        _fail(f"Error: {sentence}")
+    except Exception:
+        # A fault of the program: the traceback is shown, and kept for a report.
+        remember_error(name, traceback.format_exc())
+        raise
     # What `context.exit` was called with; commands themselves return nothing.
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -69,8 +69,8 @@ def command(
     """Say what a stack is; without STACK, what is installed here.
 
     With --report, print a text about the installation for the report of a
-    problem: versions, platform, memory, devices, weights and their terms.  It
-    names no file and no person.
+    problem: versions, platform, memory, devices, weights and their terms, and
+    the last errors of the commands, without the folders of their paths.
 
     Only the description of the stack and a small part of its middle slice are
     read, of each slice a little more with --missing.  Of a volume that restore
@@ -233,6 +233,8 @@ def _report() -> str:
 
     import psutil
 
+    from sff_napari.commands.error_log import last_errors, without_folders
+
     facts = {**_installation(), "platform": platform.platform()}
     facts["memory"] = _size(psutil.virtual_memory().total)
     installed = {str(one.name).lower(): one.version for one in distributions() if one.name}
@@ -240,7 +242,10 @@ def _report() -> str:
     facts |= {name: os.environ.get(name) for name in _VARIABLES}
     width = max(map(len, facts))
     lines = [f"{name.ljust(width)}  {_text(value)}" for name, value in facts.items()]
-    return "\n".join(["```", *lines, "```"])
+    errors = [line for one in last_errors() for line in without_folders(one).splitlines()]
+    return "\n".join(
+        ["```", *lines, "", "last errors of the commands:", *(errors or ["none"]), "```"]
+    )
 
 
 def _text(value: Any, name: str = "") -> str:
