@@ -11,6 +11,7 @@ import pytest
 
 from sff_napari.folds import Fold
 from sff_napari.stacks import Stack, read_folds
+from sff_napari.tilt_series import make_phantom, simulate_tilts
 
 DAMAGED = 7
 """The folded slice that the pages speak of."""
@@ -19,7 +20,10 @@ DAMAGED = 7
 @pytest.fixture
 def names(tissue: Any) -> dict[str, Any]:
     """Return what the pages take for granted: their reader has these images."""
+    tilts = simulate_tilts(make_phantom((16, 32, 32), seed=1), np.linspace(-60, 60, 9))
     return {
+        "series": tilts.noisy,
+        "tilts": tilts.tilts,
         "image": tissue.damaged[DAMAGED],
         "previous": tissue.damaged[DAMAGED - 1],
         "damaged": tissue.damaged[DAMAGED],

@@ -149,6 +149,7 @@ def reconstruct(
 
     Examples
     --------
+    >>> from sff_napari import reconstruct
     >>> from sff_napari.tilt_series import make_phantom, simulate_tilts
     >>> made = simulate_tilts(make_phantom((16, 32, 32), seed=1))
     >>> reconstruct(made.noisy, made.tilts, thickness=16, method="wbp").volume.shape

@@ -27,6 +27,19 @@ class Tomogram:
         gain and offset; None where it was not measured.
     report : dict
         How it was made, plain JSON types.
+
+    See Also
+    --------
+    sff_napari.reconstruct : Makes it.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.tilt_series import make_phantom, simulate_tilts
+    >>> made = simulate_tilts(make_phantom((16, 32, 32), seed=1))
+    >>> tomogram = sff.reconstruct(made.noisy, made.tilts, thickness=16, method="wbp")
+    >>> tomogram.volume.shape, tomogram.residuals.shape == made.noisy.shape
+    ((16, 32, 32), True)
     """
 
     volume: NDArray[np.float32]
