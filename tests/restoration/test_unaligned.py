@@ -79,3 +79,16 @@ def test_a_strong_fold_is_no_misalignment(slices, seed):
     made = simulate_straight(images[1], np.random.default_rng(seed))
     around = {"previous": images[0], "following": images[2]}
     assert find_unaligned(made.damaged, around) == {}
+
+
+@pytest.mark.parametrize(("degrees", "shift"), [(0, (100, 0)), (10, (0, 0))])
+def test_a_slice_that_lies_off_against_both_neighbours(slices, degrees, shift):
+    images, damaged = slices
+    around = {
+        "previous": turned(images[0], degrees, shift),
+        "following": turned(images[2], degrees, shift),
+    }
+    found = find_unaligned(damaged, around)
+    assert sorted(found) == ["following", "previous"]
+    for move in found.values():
+        assert abs(abs(move.rotation_degrees) - degrees) < 1.5
