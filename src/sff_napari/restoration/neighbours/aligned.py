@@ -26,6 +26,8 @@ _BEYOND_FOLDS = 85.0
 """Mean displacement, px, that no fold makes: of 40 simulated ones the most was 73."""
 _TURNED = 5.0
 """Turn, degrees, that no fold makes: of the same the most was 1.7."""
+_FITTED = 40.0
+"""Displacement, px, up to which the fit of a fold finds a neighbour where it lies."""
 _FARTHEST = 0.3
 """Displacement, as a share of the longer side, beyond which a match is one of chance."""
 
@@ -95,7 +97,12 @@ def _fit_each_other(first: NDArray[Any], second: NDArray[Any], *, weakly: bool) 
 
 
 def _is_clear(move: Similarity) -> bool:
-    return move.is_unaligned and move.displacement < _FARTHEST * max(move.shape)
+    """Tell whether a move is no match by chance, and more than the fit of a fold undoes."""
+    return (
+        move.is_unaligned
+        and move.displacement < _FARTHEST * max(move.shape)
+        and (move.displacement > _FITTED or abs(move.rotation_degrees) > _TURNED)
+    )
 
 
 def aligned_neighbours(
