@@ -29,7 +29,7 @@ def main() -> None:
     widget = TiltSeriesWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Tilt series", area="right")
     widget.take.click()
-    widget.thickness.setValue(SHAPE[0])
+    widget.form.thickness.setValue(SHAPE[0])
     widget.run.click()
     while widget.job is not None:
         QApplication.processEvents()

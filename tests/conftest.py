@@ -57,6 +57,15 @@ def find_data_folder() -> Path | None:
 
 
 @pytest.fixture(scope="session")
+def needle(data_folder: Path) -> Path:
+    """Return a real tilt series in MRC with its angles beside it; skip where there is none."""
+    place = data_folder / "tilt_series" / "HAADF.mrc"
+    if not place.exists():
+        pytest.skip("needs the HAADF series of etspy in SFF_NAPARI_DATA/tilt_series")
+    return place
+
+
+@pytest.fixture(scope="session")
 def data_folder() -> Path:
     """Return the folder with real EM stacks; skip where there is none."""
     folder = find_data_folder()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -199,7 +198,6 @@ CHILD = """
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
 def test_killed_in_the_middle_nothing_accepted_is_lost(stack_file, open_file, tmp_path, settle):
     script = tmp_path / "child.py"
     script.write_text(textwrap.dedent(CHILD))
@@ -214,7 +212,7 @@ def test_killed_in_the_middle_nothing_accepted_is_lost(stack_file, open_file, tm
             accepted.append(int(line.split()[1]))
         if len(accepted) == 3:
             break
-    child.send_signal(signal.SIGKILL)
+    child.kill()
     child.wait()
     panel = open_file()
     panel.stack.go_on.click()

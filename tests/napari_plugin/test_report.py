@@ -13,13 +13,14 @@ import pytest
 from qtpy.QtGui import QDesktopServices
 from scipy.ndimage import rotate
 
+from sff_napari.evaluation.local_agreement import LocalAgreement, local_agreement
 from sff_napari.evaluation.without_truth import NeighbourScores
 from sff_napari.napari_plugin.layers.shapes_style import WIDTH
 from sff_napari.napari_plugin.verdict import is_alarming, plain_verdict
 from sff_napari.napari_plugin.widgets.agreement_map import map_colours
 from sff_napari.napari_plugin.widgets.export_dialog import start_export
 from sff_napari.napari_plugin.workers import tasks
-from sff_napari.napari_plugin.workers.local_agreement import LocalAgreement, local_agreement
+from sff_napari.sessions.neighbours import Neighbours
 
 DAMAGED = 2
 LINE = [(0.0, 96.0), (223.0, 130.0)]
@@ -117,17 +118,21 @@ def test_a_restored_slice_shows_a_map_and_its_notes(panel, draw, finish, until, 
 
 def test_the_judge_compares_with_neighbours_as_they_were_moved(clean_stack, folded_stack):
     turned = rotate(clean_stack[3], 8, reshape=False, mode="reflect")
-    beside = {"previous": None, "following": turned}
-    request = SimpleNamespace(read=None, pairs=())
-    scores = {}
-    for note in ("", "The following slice was moved."):
-        result = SimpleNamespace(
-            restored=folded_stack[DAMAGED],
-            synthesised=np.zeros((224, 224)),
-            flow=np.zeros((2, 224, 224)),
-            report={"notes": [note] if note else []},
-        )
-        scores[bool(note)] = tasks._scored(request, folded_stack[DAMAGED], beside, result)
+    beside = {"following": turned}
+    request = SimpleNamespace(
+        read=None, pairs=(), index=(DAMAGED,), neighbours=Neighbours(None, (3,))
+    )
+    used, notes = tasks._aligned(request, folded_stack[DAMAGED], beside)
+    assert notes[0].startswith(f"Slice 3 is not aligned to slice {DAMAGED}")
+    result = SimpleNamespace(
+        restored=folded_stack[DAMAGED],
+        synthesised=np.zeros((224, 224)),
+        flow=np.zeros((2, 224, 224)),
+    )
+    scores = {
+        moved: tasks._scored(request, folded_stack[DAMAGED], [images["following"]], result)
+        for moved, images in ((True, used), (False, beside))
+    }
     assert scores[True][0].away_before > scores[False][0].away_before + 0.15
     middle = [np.nanmedian(scores[moved][1].before) for moved in (True, False)]
     assert middle[0] > middle[1] + 0.15

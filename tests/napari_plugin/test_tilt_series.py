@@ -25,7 +25,7 @@ def widget(make_napari_viewer: Any, tmp_path: Path) -> TiltSeriesWidget:
     write_tilts(tmp_path / "a.tlt", MADE.tilts)
     made.use_layer()
     made.load_angles(tmp_path / "a.tlt")
-    made.thickness.setValue(10)
+    made.form.thickness.setValue(10)
     return made
 
 
@@ -37,8 +37,8 @@ def test_angles_and_axis_are_shown(widget: TiltSeriesWidget) -> None:
     np.testing.assert_allclose(widget.table.tilts(), MADE.tilts)
     line = widget.viewer.layers[AXIS_LAYER].data[0]
     np.testing.assert_allclose(line[:, -2], 11.5)
-    widget.axis.setCurrentIndex(1)
-    widget.offset.setValue(2)
+    widget.form.axis.setCurrentIndex(1)
+    widget.form.offset.setValue(2)
     np.testing.assert_allclose(widget.viewer.layers[AXIS_LAYER].data[0][:, -1], 11.5)
 
 
@@ -53,7 +53,7 @@ def test_reconstruct_and_save(qtbot: Any, widget: TiltSeriesWidget, tmp_path: Pa
     first = widget.table.item(0, 0)
     assert first is not None
     first.setCheckState(Qt.CheckState.Unchecked)
-    widget.method.setCurrentText("sirt")
+    widget.form.method.setCurrentText("sirt")
     widget.run.click()
     assert not widget.run.isEnabled()
     done(qtbot, widget)
@@ -80,3 +80,14 @@ def test_a_bad_number_in_the_table_is_said(widget: TiltSeriesWidget) -> None:
     widget.run.click()
     assert "'ten' in the row of image 2" in widget.status.text()
     assert widget.job is None
+
+
+def test_the_form_offers_what_the_core_can_do() -> None:
+    from sff_napari.commands.tomogram import _METHODS
+    from sff_napari.napari_plugin.widgets import tilt_form
+    from sff_napari.tilt_series import DEFAULT_METHOD, METHODS
+    from sff_napari.tilt_series.preview import PREVIEW_METHODS
+
+    assert sorted(tilt_form.METHODS) == sorted(METHODS) == sorted(_METHODS)
+    assert tilt_form.METHODS[0] == DEFAULT_METHOD
+    assert tilt_form.PREVIEW_METHODS == PREVIEW_METHODS

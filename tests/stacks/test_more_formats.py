@@ -112,11 +112,8 @@ def test_damaged_mrc(tmp_path: Path, volume: NDArray[Any]) -> None:
             open_stack(tmp_path / f"{name}.rec")
 
 
-def test_real_mrc(data_folder: Path) -> None:
-    place = data_folder / "tilt_series" / "HAADF.mrc"
-    if not place.exists():
-        pytest.skip("needs the tilt series")
-    with open_stack(place) as stack:
+def test_real_mrc(needle: Path) -> None:
+    with open_stack(needle) as stack:
         assert stack.shape == (77, 256, 256)
         assert stack[40].std() > 0
 

@@ -18,7 +18,7 @@ from sff_napari.errors import InputError, StackError
 from sff_napari.tilt_series import make_phantom, simulate_tilts
 from sff_napari.tilt_series.angles import read_tilts, write_tilts
 from sff_napari.tilt_series.reading import read_series
-from sff_napari.tilt_series.writing import FileCheckpoint
+from sff_napari.tilt_series.writing import FileCheckpoint, check_tomogram_path
 
 IMAGES = np.random.default_rng(0).random((7, 12, 16)).astype(np.float32)
 ANGLES = np.linspace(-45, 45, 7)
@@ -194,11 +194,8 @@ def test_evaluation_prints_a_table(tmp_path: Path) -> None:
     assert run("evaluate-tilts", "--methods", "magic", cwd=tmp_path).returncode == 2
 
 
-def test_real_needle_is_read(data_folder: Path) -> None:
-    path = data_folder / "tilt_series" / "HAADF.mrc"
-    if not path.exists():
-        pytest.skip("needs the HAADF series of etspy in SFF_NAPARI_DATA/tilt_series")
-    found = read_series(path)
+def test_real_needle_is_read(needle: Path) -> None:
+    found = read_series(needle)
     assert found.images.shape == (77, 256, 256)
     assert found.tilts[0] == -76
     assert found.tilts[-1] == 76
@@ -209,3 +206,20 @@ def test_simulation_repeats_itself() -> None:
     one, two = (simulate_tilts(volume, seed=1) for _ in range(2))
     np.testing.assert_array_equal(one.noisy, two.noisy)
     assert not np.array_equal(one.noisy, simulate_tilts(volume, seed=2).noisy)
+
+
+def test_what_lies_beside_an_mrc_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "v.residuals.mrc").write_bytes(b"mine")
+    with pytest.raises(StackError, match=r"v\.residuals\.mrc exists already"):
+        check_tomogram_path(tmp_path / "v.mrc")
+    check_tomogram_path(tmp_path / "v.mrc", overwrite=True)
+    check_tomogram_path(tmp_path / "v.zarr")
+
+
+def test_damaged_unfinished_work_is_not_gone_on_with(tmp_path: Path) -> None:
+    kept = FileCheckpoint(tmp_path / "v.zarr", {"method": "grid"})
+    kept.save({"volume": np.zeros((2, 3, 4), np.float32)})
+    assert kept.load() is not None
+    for damage in (b"", b"PK\x03\x04 no archive", kept.path.read_bytes()[:100]):
+        kept.path.write_bytes(damage)
+        assert kept.load() is None

@@ -72,8 +72,6 @@ def command(**choices: Any) -> None:
     it foretells, the residuals, and a record.  Ctrl-C writes the best volume so far
     and ends with code 130; the same command with --overwrite then goes on from there.
     """
-    from dataclasses import replace
-
     import numpy as np
 
     import sff_napari
@@ -128,8 +126,7 @@ def command(**choices: Any) -> None:
         "resumed": checkpoint.resumed,
         **made.report,
     }
-    # A stopped tilt series lies as it was given: images in the order of the file that were used.
-    write_tomogram(out, replace(made), record, pixel_size=size, overwrite=choices["overwrite"])
+    write_tomogram(out, made, record, pixel_size=size, overwrite=choices["overwrite"])
     if not made.report["stopped"]:
         checkpoint.remove()
     _tell(out, made, record, as_json)
@@ -153,21 +150,11 @@ def _tell(out: Path, made: Any, record: dict[str, Any], as_json: bool) -> None:
 def _used(count: int, left_out: str | None) -> Any:
     import numpy as np
 
-    from sff_napari.errors import InputError
+    from sff_napari.stacks import parse_slices
 
-    skipped: set[int] = set()
-    for part in (left_out or "").split(","):
-        if not part.strip():
-            continue
-        first, _, last = part.partition("-")
-        try:
-            skipped |= set(range(int(first), int(last or first) + 1))
-        except ValueError as error:
-            raise InputError(f"{part!r} names no images: write numbers such as 3,7-9.") from error
-    unknown = [number for number in skipped if not 0 <= number < count]
-    if unknown:
-        raise InputError(f"There is no image {min(unknown)}: the series has 0 to {count - 1}.")
-    return np.array([number for number in range(count) if number not in skipped])
+    if not (left_out or "").strip():
+        return np.arange(count)
+    return np.setdiff1d(np.arange(count), parse_slices(left_out, count, thing="image"))
 
 
 def _alignment(series: Any, choices: dict[str, Any], reporter: Any) -> Any:

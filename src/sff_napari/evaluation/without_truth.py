@@ -109,6 +109,14 @@ def smooth(image: NDArray[Any]) -> NDArray[np.float32]:
     return out
 
 
+def smooth_and_known(image: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return a slice (Y, X) smoothed by `smooth`, and where it holds data."""
+    mask = find_no_data(image)
+    if mask is None:
+        return smooth(image), np.ones(image.shape, np.bool_)
+    return smooth(fill_no_data(image, mask)), ~mask
+
+
 def score_without_truth(
     damaged: NDArray[Any],
     restored: NDArray[Any],
@@ -135,13 +143,13 @@ def score_without_truth(
     """
     observed = np.asarray(synthesised) < 0.5
     moved = np.hypot(np.nan_to_num(flow[0]), np.nan_to_num(flow[1])) >= ACTS
-    before, known_before = _known(damaged)
-    after, known_after = _known(restored)
+    before, known_before = smooth_and_known(damaged)
+    after, known_after = smooth_and_known(restored)
     observed &= known_before & known_after
     near, away = observed & moved, observed & ~moved
     rows = []
     for neighbour in neighbours:
-        beside, known = _known(neighbour)
+        beside, known = smooth_and_known(neighbour)
         rows.append(
             [
                 correlation(image, beside, mask & known)
@@ -151,7 +159,7 @@ def score_without_truth(
         )
     clean = []
     for pair in clean_pairs:
-        (first, known_first), (second, known_second) = (_known(one) for one in pair)
+        (first, known_first), (second, known_second) = (smooth_and_known(one) for one in pair)
         clean.append(correlation(first, second, known_first & known_second))
     near_before, near_after, away_before, away_after = (
         _mean([row[i] for row in rows]) for i in range(4)
@@ -159,14 +167,6 @@ def score_without_truth(
     return NeighbourScores(
         near_before, near_after, away_before, away_after, _mean(clean), float(observed.mean())
     )
-
-
-def _known(image: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return a slice (Y, X) smoothed, and where it holds data."""
-    mask = find_no_data(image)
-    if mask is None:
-        return smooth(image), np.ones(image.shape, np.bool_)
-    return smooth(fill_no_data(image, mask)), ~mask
 
 
 def _mean(values: Sequence[float]) -> float:

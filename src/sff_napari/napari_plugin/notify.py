@@ -1,4 +1,4 @@
-"""Telling the person, in one sentence."""
+"""Tell the person, in one sentence."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sff_napari.evaluation.local_agreement import LocalAgreement
     from sff_napari.evaluation.without_truth import NeighbourScores
-    from sff_napari.napari_plugin.workers.local_agreement import LocalAgreement
 
 NEAR_CLEAN = 0.05
 """Agreement this much below that of clean slices still counts as theirs."""

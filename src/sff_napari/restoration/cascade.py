@@ -368,7 +368,7 @@ class Cascade:
             "folds": [],
         }
         if isinstance(self.unfolding, LawUnfolding):
-            found["folds"] = [_law_report(one) for one in self.unfolding.fitted]
+            found["folds"] = [one.report() for one in self.unfolding.fitted]
         return found
 
     def warnings(self) -> list[str]:
@@ -376,29 +376,3 @@ class Cascade:
         if not isinstance(self.unfolding, LawUnfolding):
             return []
         return [text for one in self.unfolding.fitted for text in one.warnings()]
-
-
-def _law_report(one: Any) -> dict[str, Any]:
-    law = one.law
-    return {
-        "uniform": one.uniform,
-        "uniform_share": round(one.uniform_share, 3),
-        "misfit": None if one.misfit is None else round(one.misfit, 3),
-        "displacement": [round(float(side.mean()), 2) for side in law.gap],
-        "decay": [round(float(side.mean()), 5) for side in law.decay],
-        "tail": [round(float(side.mean()), 3) for side in law.tail],
-        "hidden_width": round(float((law.gap.sum(0) + 2 * law.dark).mean()), 2),
-        "drift": [round(float(v), 2) for v in one.drift.offset],
-        "drift_level": round(one.drift.level, 3),
-        "side_scores": [None if score is None else round(score, 3) for score in one.side_scores],
-        "motions": [
-            None
-            if motion is None
-            else {
-                "turn": round(math.degrees(motion.turn), 2),
-                "shift": [round(value, 1) for value in motion.shift],
-                "score": round(motion.score, 3),
-            }
-            for motion in one.motions
-        ],
-    }

@@ -155,18 +155,20 @@ class LayeredStore(ReadOnlyStore):
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """Yield every key that starts with `prefix`, once."""
-        seen: set[str] = set()
-        for layer in self._layers:
-            async for key in layer.list_prefix(prefix):
-                if key not in seen:
-                    seen.add(key)
-                    yield key
+        async for key in _once(layer.list_prefix(prefix) for layer in self._layers):
+            yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names directly below `prefix`, once."""
-        seen: set[str] = set()
-        for layer in self._layers:
-            async for key in layer.list_dir(prefix):
-                if key not in seen:
-                    seen.add(key)
-                    yield key
+        async for key in _once(layer.list_dir(prefix) for layer in self._layers):
+            yield key
+
+
+async def _once(listings: Iterable[AsyncIterator[str]]) -> AsyncIterator[str]:
+    """Yield what several listings name, each name once."""
+    seen: set[str] = set()
+    for listing in listings:
+        async for key in listing:
+            if key not in seen:
+                seen.add(key)
+                yield key

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sff_napari.errors import InputError
 
 
-def parse_slices(text: str | None, count: int) -> list[int]:
+def parse_slices(text: str | None, count: int, *, thing: str = "slice") -> list[int]:
     """Return the slices that a text such as ``"3,7-9"`` names, sorted, each once.
 
     Parameters
@@ -16,6 +16,8 @@ def parse_slices(text: str | None, count: int) -> list[int]:
         Numbers and ranges with both ends included, from 0; None for all.
     count : int
         Number of slices there are.
+    thing : str
+        What sentences call one of them.
 
     Raises
     ------
@@ -39,14 +41,14 @@ def parse_slices(text: str | None, count: int) -> list[int]:
         ends = part.strip().split("-")
         if len(ends) > 2 or not all(end.strip().isdecimal() for end in ends):
             raise InputError(
-                f"The slices {text!r} cannot be read: write numbers and ranges such as 3,7-9."
+                f"The {thing}s {text!r} cannot be read: write numbers and ranges such as 3,7-9."
             )
         first, last = int(ends[0]), int(ends[-1])
         if last < first:
-            raise InputError(f"The range of slices {part.strip()!r} runs backwards.")
+            raise InputError(f"The range of {thing}s {part.strip()!r} runs backwards.")
         if last >= count:
             raise InputError(
-                f"There is no slice {last}: the stack has {count}, numbered 0 to {count - 1}."
+                f"There is no {thing} {last}: the stack has {count}, numbered 0 to {count - 1}."
             )
         chosen.update(range(first, last + 1))
     return sorted(chosen)

@@ -1,4 +1,4 @@
-"""Scores of the methods on random volumes of known truth."""
+"""Score the methods on random volumes of known truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judging a reconstruction by tilts that it has not seen."""
+"""Judge a reconstruction by tilts that it has not seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projection of a volume along the rays of every tilt, and its exact adjoint.
+"""Project a volume along the rays of every tilt, and its exact adjoint.
 
 The tilt axis keeps every slice across it to itself, so that one sparse matrix
 of two dimensions serves the whole volume: it is applied to all slices at once.

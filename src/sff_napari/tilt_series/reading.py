@@ -1,4 +1,4 @@
-"""Reading tilt series: MRC, TIFF, folders, HDF5, HyperSpy and Berkeley EMD files."""
+"""Read tilt series: MRC, TIFF, folders, HDF5, HyperSpy and Berkeley EMD files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a tilt series to a volume, by the method of choice."""
+"""Turn a tilt series into a volume, by the method of choice."""
 
 from __future__ import annotations
 
@@ -190,9 +190,8 @@ def reconstruct_series(
         thickness = options.thickness or estimate_thickness(series, options.contrast)
         problem = set_up(series, options.contrast, thickness, options.defocus, device)
         found = fit(problem, options.method, reporter.part(0.02, 0.97), clock, checkpoint)
-        reporter_text = "foretelling the images"
         if not clock.stopped():
-            reporter(0.97, reporter_text)
+            reporter(0.97, "foretelling the images")
         predicted = _predicted(found, series)
     volume = found.volume.cpu().numpy().astype(np.float32)
     held_out = found.held_out

@@ -1,4 +1,4 @@
-"""Estimating how thick the volume must be to hold all that the series shows."""
+"""Estimate how thick the volume must be to hold all that the series shows."""
 
 from __future__ import annotations
 

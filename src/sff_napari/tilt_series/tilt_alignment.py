@@ -1,4 +1,4 @@
-"""Alignment of the images of a series: shifts, and where the tilt axis lies.
+"""Align the images of a series: shifts, and where the tilt axis lies.
 
 The images are first compared with their neighbours, the more tilted one stretched by the cosine.
 Then position and angle of the tilt axis are those that make the images agree with one

@@ -1,4 +1,4 @@
-"""Writing tomograms, and keeping unfinished ones."""
+"""Write tomograms, and keep unfinished ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,19 @@ def check_tomogram_path(path: Path, *, overwrite: bool = False) -> None:
     """
     if path.suffix.lower() not in ENDINGS:
         raise StackError(f"{path} cannot be written: name it with .zarr or .mrc at the end.")
-    if path.exists() and not overwrite:
-        raise StackError(f"{path} exists already: choose another name, or use --overwrite.")
+    for place in _written(path):
+        if place.exists() and not overwrite:
+            raise StackError(f"{place} exists already: choose another name, or use --overwrite.")
     if not path.absolute().parent.is_dir():
         raise StackError(f"{path} could not be written: its folder does not exist: create it.")
+
+
+def _written(path: Path) -> list[Path]:
+    """Return all that a tomogram at a path is written to, the path itself last."""
+    if path.suffix.lower() != ".mrc":
+        return [path]
+    endings = ("projections.mrc", "residuals.mrc", "record.json")
+    return [*(path.with_name(f"{path.stem}.{ending}") for ending in endings), path]
 
 
 def write_tomogram(
@@ -67,13 +77,11 @@ def write_tomogram(
     """
     check_tomogram_path(path, overwrite=overwrite)
     if path.suffix.lower() == ".mrc":
-        for ending, data in (
-            ("projections.mrc", tomogram.projections),
-            ("residuals.mrc", tomogram.residuals),
-        ):
-            write_mrc(path.with_name(f"{path.stem}.{ending}"), data, pixel_size)
-        write_json(path.with_name(f"{path.stem}.record.json"), record)
-        write_mrc(path, tomogram.volume, pixel_size)
+        projections, residuals, about, volume = _written(path)
+        write_mrc(projections, tomogram.projections, pixel_size)
+        write_mrc(residuals, tomogram.residuals, pixel_size)
+        write_json(about, record)
+        write_mrc(volume, tomogram.volume, pixel_size)
         return
     with atomic_folder(path, overwrite=overwrite) as folder, uninterrupted():
         size = None if pixel_size is None else (pixel_size,) * 3
@@ -131,7 +139,7 @@ class FileCheckpoint:
         try:
             with np.load(self.path, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
         if str(arrays.pop("key", "")) != self._key:
             return None

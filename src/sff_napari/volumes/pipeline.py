@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -295,7 +296,7 @@ class Pipeline:
         if self.volume.origin.kind == "stack":
             everywhere = tuple(slice(0, n) for n in finest.chunks.shape)
             rest = (p for p in finest.chunks.touching(everywhere) if p not in touched)
-            count = -(-_product(finest.chunks.grid) // 128)
+            count = -(-math.prod(finest.chunks.grid) // 128)
             tasks: Iterable[Task] = (ImportChunks(tuple(batch)) for batch in batches(rest))
             self._stage("copying", (0.76, 0.9), tasks, self._lose, count)
             return
@@ -364,10 +365,3 @@ class Pipeline:
                 for place in sorted(places)
             ]
             self._stage("writing masks", (0.96, 0.99), tasks, self._lose)
-
-
-def _product(numbers: Iterable[int]) -> int:
-    product = 1
-    for number in numbers:
-        product *= number
-    return product

@@ -50,7 +50,7 @@ class Snapshot:
     needed: set[str] = field(default_factory=set)
 
 
-class Keeper(QObject):
+class Autosave(QObject):
     """Saves one stack's session.
 
     Parameters

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from sff_napari.napari_plugin import compat
-from sff_napari.napari_plugin.controller.detection_actions import Finding
+from sff_napari.napari_plugin.controller.detection_actions import DetectionActions
 from sff_napari.napari_plugin.controller.line_checks import LineChecks
-from sff_napari.napari_plugin.controller.line_editing import Correcting
+from sff_napari.napari_plugin.controller.line_editing import LineEditing
 from sff_napari.napari_plugin.controller.restoration_actions import RestorationActions
-from sff_napari.napari_plugin.controller.review_actions import Deciding
+from sff_napari.napari_plugin.controller.review_actions import ReviewActions
 from sff_napari.napari_plugin.controller.stack_switching import StackSwitching
-from sff_napari.napari_plugin.controller.undo import Undoing
+from sff_napari.napari_plugin.controller.undo import UndoActions
 from sff_napari.napari_plugin.controller.workspace import Workspace
 from sff_napari.napari_plugin.layers.layer_queue import LayerQueue
 from sff_napari.napari_plugin.notify import show_problem
@@ -34,7 +34,13 @@ _REST_MS = 90
 
 
 class Controller(
-    Correcting, Finding, RestorationActions, Deciding, Undoing, StackSwitching, QObject
+    LineEditing,
+    DetectionActions,
+    RestorationActions,
+    ReviewActions,
+    UndoActions,
+    StackSwitching,
+    QObject,
 ):
     """The state of a repair session and the actions on it.
 

@@ -1,4 +1,4 @@
-"""Finding folds: the part of the controller that starts the detection."""
+"""Find folds: the part of the controller that starts the detection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sff_napari.napari_plugin.state import FormState
 
 
-class Finding(StackInWork):
+class DetectionActions(StackInWork):
     """Detecting folds on one slice or all; mixed into the controller."""
 
     form: FormState

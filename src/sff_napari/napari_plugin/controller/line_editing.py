@@ -1,4 +1,4 @@
-"""Correcting fold lines: the part of the controller that changes them."""
+"""Correct fold lines: the part of the controller that changes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HINTS = {
 """What to do with the tools, by their modes."""
 
 
-class Correcting(StackInWork):
+class LineEditing(StackInWork):
     """Actions on the lines of the slice that is shown; mixed into the controller."""
 
     viewer: Viewer

@@ -1,4 +1,4 @@
-"""Opening fold lines and restored volumes that were made outside the viewer, for review."""
+"""Open fold lines and restored volumes that were made outside the viewer, for review."""
 
 from __future__ import annotations
 

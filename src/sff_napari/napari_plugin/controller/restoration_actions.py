@@ -1,4 +1,4 @@
-"""Restoring slices: the part of the controller that starts it and takes results in."""
+"""Restore slices: the part of the controller that starts it and takes results in."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sff_napari.evaluation.local_agreement import LocalAgreement
 from sff_napari.evaluation.without_truth import NeighbourScores
-from sff_napari.napari_plugin.workers.local_agreement import LocalAgreement
 from sff_napari.sessions.records import FoldRecord, Index, SliceRecord
 from sff_napari.sessions.sidecar import ARRAYS
 

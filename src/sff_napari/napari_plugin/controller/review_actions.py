@@ -35,7 +35,7 @@ class QueueItem:
     scores: NeighbourScores | None
 
 
-class Deciding(StackInWork):
+class ReviewActions(StackInWork):
     """Accepting, rejecting, the review list; mixed into the controller."""
 
     form: FormState

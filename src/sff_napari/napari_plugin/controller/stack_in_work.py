@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sff_napari.napari_plugin.controller.result_store import ResultStore
 
 if TYPE_CHECKING:
-    from sff_napari.napari_plugin.controller.autosave import Keeper
+    from sff_napari.napari_plugin.controller.autosave import Autosave
     from sff_napari.napari_plugin.controller.workspace import Workspace
     from sff_napari.napari_plugin.layers.fold_lines import FoldLines
     from sff_napari.napari_plugin.layers.image_source import ImageSource
@@ -45,7 +45,7 @@ class StackInWork:
         return None if self.work is None else self.work.layers
 
     @property
-    def keeper(self) -> Keeper | None:
+    def keeper(self) -> Autosave | None:
         """What saves its session."""
         return None if self.work is None else self.work.keeper
 

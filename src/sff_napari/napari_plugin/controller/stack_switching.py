@@ -1,4 +1,4 @@
-"""Choosing the stack in work, and its session: a part of the controller.
+"""Choose the stack in work, and its session: a part of the controller.
 
 The stack in work changes only when a person chooses another one in the panel.
 What belongs to the one before is kept, on disk and in memory, and comes back.

@@ -1,4 +1,4 @@
-"""Taking back and repeating: the part of the controller that travels through its history."""
+"""Take back and repeat: the part of the controller that travels through its history."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sff_napari.napari_plugin.controller.stack_in_work import StackInWork
 from sff_napari.sessions import FoldRecord, Index
 
 
-class Undoing(StackInWork):
+class UndoActions(StackInWork):
     """Undo and redo of everything a person did to a stack; mixed into the controller."""
 
     # Signals and helpers of the controller.

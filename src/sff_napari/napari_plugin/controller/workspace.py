@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sff_napari.napari_plugin.controller.autosave import Keeper, Snapshot
+from sff_napari.napari_plugin.controller.autosave import Autosave, Snapshot
 from sff_napari.napari_plugin.controller.history import History
 from sff_napari.napari_plugin.controller.result_store import ResultStore, SliceResult
 from sff_napari.napari_plugin.layers.fold_lines import FoldLines
@@ -49,7 +49,7 @@ class Workspace:
     lines: FoldLines
     store: ResultStore
     layers: ResultLayers
-    keeper: Keeper
+    keeper: Autosave
     searched: set[Index] = field(default_factory=set)
     line_checks: dict[Hashable, LineCheck] = field(default_factory=dict)
     index: Index = ()
@@ -59,7 +59,7 @@ class Workspace:
     def of(cls, viewer: Viewer, source: ImageSource, queue: LayerQueue) -> Workspace:
         """Return an empty workspace of a stack."""
         history = History()
-        keeper = Keeper(lambda: work.snapshot())
+        keeper = Autosave(lambda: work.snapshot())
         store = ResultStore(keeper.read)
         work = cls(
             source,

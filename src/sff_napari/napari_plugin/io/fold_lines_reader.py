@@ -1,4 +1,4 @@
-"""Opening a fold lines file (JSON or JSON Lines), by drag and drop too."""
+"""Open a fold lines file (JSON or JSON Lines), by drag and drop too."""
 
 from __future__ import annotations
 

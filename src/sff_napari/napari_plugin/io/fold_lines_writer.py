@@ -1,4 +1,4 @@
-"""Saving a Shapes layer as a fold lines file (JSON)."""
+"""Save a Shapes layer as a fold lines file (JSON)."""
 
 from __future__ import annotations
 

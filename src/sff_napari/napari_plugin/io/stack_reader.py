@@ -1,4 +1,4 @@
-"""Opening a stack's folder in napari: zarr, OME-Zarr, N5, precomputed, a folder of images."""
+"""Open a stack's folder in napari: zarr, OME-Zarr, N5, precomputed, a folder of images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import SffError
+from sff_napari.napari_plugin.layers.lazy_array import LazyArray
 
 if TYPE_CHECKING:
     from sff_napari.stacks import Stack, VoxelSize
@@ -121,18 +122,13 @@ def facts_in_file(path: str | None, shape: tuple[int, ...]) -> FileFacts:
     return found
 
 
-class StackArray:
+class StackArray(LazyArray):
     """A stack as an array (Z, Y, X) of which only what is asked for is read."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self.shape = tuple(stack.shape)
         self.dtype = np.dtype(stack.dtype)
-        self.ndim = 3
-        self.size = int(np.prod(self.shape))
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         key = key if isinstance(key, tuple) else (key,)
@@ -154,7 +150,3 @@ class StackArray:
         if plain and not empty:
             return self._stack.read(int(place), rows, columns)
         return np.asarray(self._stack[int(place)][rows, columns])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        whole = self[:]
-        return whole if dtype is None else whole.astype(dtype)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sff_napari.napari_plugin.layers.lazy_array import LazyArray
+
 _CORE_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
@@ -42,7 +44,7 @@ def as_native(array: Any) -> Any:
     return NativeArray(array)
 
 
-class NativeArray:
+class NativeArray(LazyArray):
     """A lazy view of an array of another kind or byte order.
 
     Parameters
@@ -56,25 +58,8 @@ class NativeArray:
         self.shape = tuple(int(n) for n in array.shape)
         self.dtype = dtype_of(array)
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self.shape))
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __getitem__(self, key: Any) -> NDArray[Any]:
         return np.asarray(self._array[key]).astype(self.dtype, copy=False)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        whole = self[(slice(None),) * self.ndim]
-        return whole if dtype is None else whole.astype(dtype)
 
 
 def as_core_input(image: NDArray[Any]) -> NDArray[Any]:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sff_napari.napari_plugin.layers.lazy_array import LazyArray
 from sff_napari.sessions.records import Index
 
 LookUp = Callable[[Index], NDArray[Any] | None]
 
 
-class PatchedStack:
+class PatchedStack(LazyArray):
     """An array-like of shape (..., Y, X) or (..., Y, X, C) for an image layer.
 
     Parameters
@@ -48,19 +49,6 @@ class PatchedStack:
         self.base = base
         self._fill = fill
         self._inner = 3 if channels else 2
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self.shape))
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         outer, inner = self._split(key)
@@ -98,10 +86,6 @@ class PatchedStack:
             return np.asarray(self.base[(*index, *inner)])
         empty = np.broadcast_to(np.asarray(self._fill, self.dtype), self.shape[-self._inner :])
         return np.array(empty[inner])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        whole = self[(slice(None),) * self.ndim]
-        return whole if dtype is None else whole.astype(dtype)
 
 
 class PatchedLevel(PatchedStack):

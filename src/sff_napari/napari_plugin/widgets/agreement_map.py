@@ -12,7 +12,7 @@ from qtpy.QtGui import QImage, QPainter
 from qtpy.QtWidgets import QWidget
 
 if TYPE_CHECKING:
-    from sff_napari.napari_plugin.workers.local_agreement import LocalAgreement
+    from sff_napari.evaluation.local_agreement import LocalAgreement
 
 _CAPTION, _GAP, _HEIGHT = 16, 8, 150
 _STEPS = np.array([[194, 59, 34], [232, 160, 60], [63, 158, 99]], dtype=float)

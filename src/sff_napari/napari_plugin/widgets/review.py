@@ -1,4 +1,4 @@
-"""Judging and deciding: flicker, scores, accept or reject, and the review list."""
+"""Judge and decide: flicker, scores, accept or reject, and the review list."""
 
 from __future__ import annotations
 

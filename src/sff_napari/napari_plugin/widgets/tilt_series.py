@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtWidgets import (
-    QComboBox,
-    QDoubleSpinBox,
     QFileDialog,
-    QFormLayout,
     QHBoxLayout,
     QProgressBar,
     QPushButton,
     QScrollArea,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -27,6 +24,7 @@ from sff_napari.errors import InputError, SffError
 from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.notify import show_problem
 from sff_napari.napari_plugin.widgets.sections import wrapped
+from sff_napari.napari_plugin.widgets.tilt_form import PREVIEW_METHODS, TiltForm
 from sff_napari.napari_plugin.widgets.tilt_table import ResidualPlot, TiltTable
 from sff_napari.napari_plugin.workers.job import Channel, Job
 
@@ -39,11 +37,6 @@ if TYPE_CHECKING:
 
 RESULT = "sff_napari_tomogram"
 AXIS_LAYER = "tilt axis"
-PREVIEW_METHODS = ("wbp", "sirt", "grid")
-_PREVIEW_COLUMNS = 16
-_METHODS = (
-    "grid", "sirt", "wbp", "implicit", "implicit-flow", "implicit-full", "implicit-flow-full"
-)  # fmt: skip
 
 
 class TiltSeriesWidget(QWidget):
@@ -71,7 +64,8 @@ class TiltSeriesWidget(QWidget):
         layout.addLayout(self._row(self.take, self.load))
         self.table = TiltTable()
         layout.addWidget(self.table)
-        layout.addLayout(self._build_form())
+        self.form = TiltForm()
+        layout.addWidget(self.form)
         self.align = self._button("Align", "Find shifts and the tilt axis; all can be corrected.")
         self.preview = self._button(
             "Preview", f"One slice across the axis, by {', '.join(PREVIEW_METHODS)}."
@@ -105,9 +99,9 @@ class TiltSeriesWidget(QWidget):
             (self.save, self.ask_where_to_save),
         ):
             button.clicked.connect(lambda *_, slot=slot: slot())
-        for box in (self.offset, self.angle):
+        for box in (self.form.offset, self.form.angle):
             box.valueChanged.connect(lambda *_: self.draw_axis())
-        self.axis.currentIndexChanged.connect(lambda *_: self.draw_axis())
+        self.form.axis.currentIndexChanged.connect(lambda *_: self.draw_axis())
         self._show_state()
 
     @staticmethod
@@ -122,44 +116,6 @@ class TiltSeriesWidget(QWidget):
         for widget in widgets:
             row.addWidget(widget)
         return row
-
-    def _build_form(self) -> QFormLayout:
-        form = QFormLayout()
-        self.axis = QComboBox()
-        self.axis.addItem("x, along rows", "x")
-        self.axis.addItem("y, along columns", "y")
-        self.contrast = QComboBox()
-        self.contrast.addItem("bright field", "bright")
-        self.contrast.addItem("dark field (HAADF)", "dark")
-        self.method = QComboBox()
-        self.method.addItems(_METHODS)
-        self.thickness = QSpinBox()
-        self.thickness.setRange(0, 4096)
-        self.thickness.setSpecialValueText("estimate")
-        self.defocus = self._number(0, 50, "Known blur at the edge of the most tilted image.")
-        self.minutes = self._number(0, 1e5, "Time it may take; 0 as long as it needs.")
-        self.offset = self._number(-4096, 4096, "Distance of the tilt axis from the middle.")
-        self.angle = self._number(-45, 45, "Turn of the tilt axis against the rows or columns.")
-        for name, box in (
-            ("Tilt axis", self.axis),
-            ("Axis offset, px", self.offset),
-            ("Axis angle, °", self.angle),
-            ("Contrast", self.contrast),
-            ("Thickness, slices", self.thickness),
-            ("Method", self.method),
-            ("Defocus, px", self.defocus),
-            ("Minutes", self.minutes),
-        ):
-            form.addRow(name, box)
-        return form
-
-    @staticmethod
-    def _number(low: float, high: float, tip: str) -> QDoubleSpinBox:
-        box = QDoubleSpinBox()
-        box.setRange(low, high)
-        box.setDecimals(2)
-        box.setToolTip(tip)
-        return box
 
     def _say(self, sentence: str, problem: bool = False) -> None:
         self.status.setText(sentence)
@@ -226,7 +182,7 @@ class TiltSeriesWidget(QWidget):
         from sff_napari.tilt_series.series import check_tilts
 
         try:
-            check_tilts(np.asarray(tilts, float), self._images().shape[0])
+            check_tilts(np.asarray(tilts, float), self._data().shape[0])
         except SffError as error:
             self._say(str(error), True)
             return
@@ -234,38 +190,26 @@ class TiltSeriesWidget(QWidget):
         self.draw_axis()
         self._show_state()
 
-    def _images(self) -> NDArray[Any]:
+    def _data(self) -> Any:
+        """Return the images of the layer (T, Y, X) as they are held, perhaps not read yet."""
         if self.layer is None:
             raise InputError("Select the image layer of a tilt series first.")
-        data = self.layer.data[0] if self.layer.multiscale else self.layer.data
-        return np.asarray(data)
-
-    def _series(self) -> TiltSeries:
-        from sff_napari.tilt_series.series import check_series
-
-        used = self.table.used()
-        images, tilts = self._images(), self.table.tilts()
-        return check_series(images[used], tilts[used], self.axis.currentData())
-
-    def _alignment(self, series: TiltSeries) -> TiltAlignment:
-        from sff_napari.tilt_series.tilt_alignment import TiltAlignment
-
-        shifts = self.table.shifts()[self.table.used()][series.order]
-        return TiltAlignment(shifts, self.offset.value(), self.angle.value())
+        return self.layer.data[0] if self.layer.multiscale else self.layer.data
 
     def draw_axis(self) -> None:
         """Draw the tilt axis on the series."""
         if self.layer is None:
             return
-        height, width = self._images().shape[1:]
-        along = self.axis.currentData() == "x"
+        height, width = self._data().shape[1:]
+        along = self.form.axis.currentData() == "x"
         across, length = (height, width) if along else (width, height)
-        slope = np.tan(np.radians(self.angle.value()))
+        slope = np.tan(np.radians(self.form.angle.value()))
         ends = np.array([-0.5, length - 0.5])
-        middle = (across - 1) / 2 + self.offset.value() + (ends - (length - 1) / 2) * slope
+        middle = (across - 1) / 2 + self.form.offset.value() + (ends - (length - 1) / 2) * slope
         line = np.stack([middle, ends] if along else [ends, middle], 1)
         if AXIS_LAYER in self.viewer.layers:
-            self.viewer.layers.remove(AXIS_LAYER)
+            self.viewer.layers[AXIS_LAYER].data = [line]
+            return
         self.viewer.add_shapes(
             [line],
             shape_type="line",
@@ -299,43 +243,46 @@ class TiltSeriesWidget(QWidget):
         self.job = None
         self._show_state()
 
-    def _prepared(self) -> tuple[TiltSeries, TiltAlignment] | None:
+    def _prepared(self) -> Callable[[], tuple[TiltSeries, TiltAlignment]] | None:
+        """Return what reads the series and its alignment, in a worker; None if it cannot be."""
         try:
-            series = self._series()
-            return series, self._alignment(series)
+            data, used, tilts = self._data(), self.table.used(), self.table.tilts()
+            shifts = self.table.shifts()
         except SffError as error:
             self._say(str(error), True)
             return None
+        form = self.form
+        axis, offset, angle = form.axis.currentData(), form.offset.value(), form.angle.value()
 
-    def _options(self) -> Any:
-        from sff_napari.tilt_series.reconstruct import Options
+        def load() -> tuple[TiltSeries, TiltAlignment]:
+            from sff_napari.tilt_series.series import check_series
+            from sff_napari.tilt_series.tilt_alignment import TiltAlignment
 
-        return Options(
-            contrast=self.contrast.currentData(),
-            thickness=self.thickness.value() or None,
-            method=self.method.currentText(),  # type: ignore[arg-type]
-            defocus=self.defocus.value() or None,
-            minutes=self.minutes.value() or None,
-        )
+            series = check_series(np.asarray(data)[used], tilts[used], axis)
+            return series, TiltAlignment(shifts[used][series.order], offset, angle)
+
+        return load
 
     def find_alignment(self) -> None:
         """Find shifts and axis, and show them in the table and the form."""
-        prepared = self._prepared()
-        if prepared is None:
+        load = self._prepared()
+        if load is None:
             return
-        series, _ = prepared
-        contrast, stop, rows = self.contrast.currentData(), self._stop, self.table.used()
+        contrast, stop, rows = self.form.contrast.currentData(), self._stop, self.table.used()
 
-        def work(channel: Channel) -> TiltAlignment:
+        def work(channel: Channel) -> tuple[TiltSeries, TiltAlignment]:
             from sff_napari.progress import Reporter
             from sff_napari.tilt_series.tilt_alignment import align_tilts
 
-            return align_tilts(series, contrast, reporter=Reporter(channel.progress, stop.is_set))
+            series, _ = load()
+            reporter = Reporter(channel.progress, stop.is_set)
+            return series, align_tilts(series, contrast, reporter=reporter)
 
-        def done(found: TiltAlignment) -> None:
+        def done(result: tuple[TiltSeries, TiltAlignment]) -> None:
+            series, found = result
             self.table.show_shifts(rows[series.order], found.shifts)
-            self.offset.setValue(found.axis_offset)
-            self.angle.setValue(found.axis_angle)
+            self.form.offset.setValue(found.axis_offset)
+            self.form.angle.setValue(found.axis_angle)
             self._say(
                 f"Tilt axis {found.axis_offset:+.2f} px from the middle, turned by "
                 f"{found.axis_angle:+.2f}°; shifts are in the table."
@@ -345,14 +292,18 @@ class TiltSeriesWidget(QWidget):
 
     def show_preview(self) -> None:
         """Show one slice across the axis by each of the quick methods."""
-        prepared = self._prepared()
-        if prepared is None:
+        load = self._prepared()
+        if load is None:
             return
-        series, alignment = prepared
-        options, stop = self._options(), self._stop
+        options, stop = self.form.options(), self._stop
 
         def work(channel: Channel) -> NDArray[Any]:
-            return preview_slices(series, alignment, options, channel.progress, stop.is_set)
+            from sff_napari.progress import Reporter
+            from sff_napari.tilt_series.preview import preview_slices
+
+            series, alignment = load()
+            reporter = Reporter(channel.progress, stop.is_set)
+            return preview_slices(alignment.apply(series), options, reporter, stop.is_set)
 
         def done(slices: NDArray[Any]) -> None:
             self._show_image("preview", slices)
@@ -362,23 +313,24 @@ class TiltSeriesWidget(QWidget):
 
     def reconstruct(self) -> None:
         """Compute the volume and show it with the images it foretells."""
-        prepared = self._prepared()
-        if prepared is None:
+        load = self._prepared()
+        if load is None:
             return
-        series, alignment = prepared
-        options, stop = self._options(), self._stop
+        options, stop = self.form.options(), self._stop
 
         def work(channel: Channel) -> Tomogram:
             from sff_napari.progress import Reporter
             from sff_napari.tilt_series.reconstruct import reconstruct_series
 
+            series, alignment = load()
             reporter = Reporter(channel.progress, stop.is_set)
-            return reconstruct_series(alignment.apply(series), options, reporter, stop.is_set)
+            made = reconstruct_series(alignment.apply(series), options, reporter, stop.is_set)
+            return replace(made, report={**made.report, "alignment": alignment.to_dict(series)})
 
-        self._start(work, lambda made: self._show_result(made, alignment.to_dict(series)))
+        self._start(work, self._show_result)
 
-    def _show_result(self, made: Tomogram, alignment: dict[str, Any]) -> None:
-        self.tomogram = replace(made, report={**made.report, "alignment": alignment})
+    def _show_result(self, made: Tomogram) -> None:
+        self.tomogram = made
         self._show_image("volume", made.volume)
         for name in ("projections", "residuals"):
             self._show_image(name, getattr(made, name), visible=False)
@@ -425,37 +377,3 @@ class TiltSeriesWidget(QWidget):
             write_tomogram(path, tomogram, tomogram.report)
 
         self._start(work, lambda _: self._say(f"Saved to {path}."))
-
-
-def preview_slices(
-    series: TiltSeries,
-    alignment: TiltAlignment,
-    options: Any,
-    progress: Any,
-    cancelled: Any,
-) -> NDArray[Any]:
-    """Return the slice across the middle of the axis by each quick method, (method, Z, Y)."""
-    from sff_napari.progress import Reporter
-    from sff_napari.tilt_series.reconstruct import reconstruct_series
-    from sff_napari.tilt_series.thickness import estimate_thickness
-
-    aligned = alignment.apply(series)
-    thickness = options.thickness or estimate_thickness(aligned, options.contrast)
-    middle = aligned.images.shape[2] // 2
-    start = max(0, middle - _PREVIEW_COLUMNS // 2)
-    part = replace(
-        aligned,
-        axis="x",
-        images=np.ascontiguousarray(aligned.images[:, :, start : start + _PREVIEW_COLUMNS]),
-    )
-    reporter, slices = Reporter(progress, cancelled), []
-    for number, method in enumerate(PREVIEW_METHODS):
-        share = number / len(PREVIEW_METHODS)
-        chosen = replace(options, method=method, thickness=thickness)
-        made = reconstruct_series(
-            part, chosen, reporter.part(share, share + 1 / len(PREVIEW_METHODS)), cancelled
-        )
-        image = made.volume[:, :, made.volume.shape[2] // 2]
-        low, high = np.percentile(image, (1, 99.8))
-        slices.append(np.clip((image - low) / max(high - low, 1e-12), 0, 1))
-    return np.stack(slices).astype(np.float32)

@@ -14,15 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.errors import Cancelled, FoldError, InputError, SffError
-from sff_napari.evaluation.without_truth import (
-    NeighbourScores,
-    correlation,
-    score_without_truth,
-    smooth,
-)
+from sff_napari.evaluation.local_agreement import LocalAgreement, local_agreement
+from sff_napari.evaluation.without_truth import NeighbourScores, score_without_truth
 from sff_napari.napari_plugin.layers.line_darkness import LineCheck, check_line, shows_dark_line
 from sff_napari.napari_plugin.layers.native_arrays import as_stored, dtype_of
-from sff_napari.napari_plugin.workers.local_agreement import LocalAgreement, local_agreement
 from sff_napari.sessions.neighbours import Neighbours
 from sff_napari.sessions.records import FoldRecord, Index
 
@@ -47,11 +42,11 @@ class Machine:
     methods: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def politely(function: Callable[P, R]) -> Callable[P, R]:
+def with_spare_core(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function leave one processor core to the viewer while PyTorch computes in it."""
 
     @wraps(function)
-    def polite(*args: P.args, **kwargs: P.kwargs) -> R:
+    def sparing(*args: P.args, **kwargs: P.kwargs) -> R:
         import torch
 
         count = torch.get_num_threads()
@@ -61,7 +56,7 @@ def politely(function: Callable[P, R]) -> Callable[P, R]:
         finally:
             torch.set_num_threads(count)
 
-    return polite
+    return sparing
 
 
 def warm_up(channel: Channel) -> Machine:
@@ -73,7 +68,7 @@ def warm_up(channel: Channel) -> Machine:
     text = describe_device(choose_device("auto"))
     from sff_napari.restoration import FUSIONS, INTERPOLATIONS, UNFOLDINGS
 
-    politely(_rehearse)(channel)
+    with_spare_core(_rehearse)(channel)
     methods = {"interpolation": INTERPOLATIONS, "unfolding": UNFOLDINGS, "fusion": FUSIONS}
     channel.progress(1.0, "Ready")
     return Machine(names, text, methods)
@@ -98,7 +93,7 @@ def _rehearse(channel: Channel) -> None:
         log.debug("The rehearsal failed.", exc_info=True)
 
 
-@politely
+@with_spare_core
 def detect_slice(
     read: Read, index: Index, arguments: dict[str, Any], channel: Channel
 ) -> list[Fold]:
@@ -111,7 +106,7 @@ def detect_slice(
     return detect_folds(image, progress=channel.progress, cancelled=channel.cancelled, **arguments)
 
 
-@politely
+@with_spare_core
 def detect_slices(
     read: Read, indices: Sequence[Index], arguments: dict[str, Any], channel: Channel
 ) -> int:
@@ -130,7 +125,7 @@ def detect_slices(
     return len(indices)
 
 
-@politely
+@with_spare_core
 def snap_lines(
     read: Read, index: Index, records: Sequence[FoldRecord], channel: Channel
 ) -> list[FoldRecord]:
@@ -201,7 +196,7 @@ class Restored:
     local: LocalAgreement | None = None
 
 
-@politely
+@with_spare_core
 def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
     """Restore one slice and score it."""
     from sff_napari import restore
@@ -217,15 +212,18 @@ def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
         )
     }
     channel.check()
+    neighbours = {name: image for name, image in beside.items() if image is not None}
+    neighbours, notes = _aligned(request, damaged, neighbours)
+    channel.check()
     folds = [record.fold() for record in request.records]
 
     def report_share(share: float, text: str = "") -> None:
         channel.progress(0.05 + 0.85 * share, text)
 
     result = restore(
-        beside["previous"],
+        neighbours.get("previous"),
         damaged,
-        beside["following"],
+        neighbours.get("following"),
         folds,
         progress=report_share,
         cancelled=channel.cancelled,
@@ -234,7 +232,7 @@ def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
     seconds = time.perf_counter() - begun
     channel.progress(0.92, "Comparing with the neighbours")
     channel.check()
-    scores, local = _scored(request, damaged, beside, result)
+    scores, local = _scored(request, damaged, list(neighbours.values()), result)
     arrays = {
         name: getattr(result, name)
         for name in ("restored", "reference", "unfolded", "flow", "synthesised", "confidence")
@@ -247,7 +245,7 @@ def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
     if damaged.dtype.kind == "f" and np.isnan(damaged).any():
         # Pixels without data stay as they are stored.
         arrays["restored"] = np.where(np.isnan(damaged), stored, arrays["restored"])
-    report = getattr(result, "report", None)
+    report = _plain({**result.report, "notes": [*notes, *result.report["notes"]]})
     channel.progress(1.0, "Done")
     truth = None
     if request.truth is not None:
@@ -256,38 +254,46 @@ def restore_slice(request: RestoreRequest, channel: Channel) -> Restored:
     lines = "a line" if faint == 1 else f"{faint} lines"
     warning = f"The picture shows nothing dark along {lines} on this slice: is there a fold?"
     return Restored(
-        request, arrays, scores, _plain(report), seconds, truth, warning if faint else "", local
+        request, arrays, scores, report, seconds, truth, warning if faint else "", local
     )
+
+
+def _aligned(
+    request: RestoreRequest, damaged: NDArray[Any], neighbours: dict[str, NDArray[Any]]
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Return the neighbours, moved where they are not aligned, and what is to be said of that."""
+    from sff_napari.arrays import as_slice, is_constant
+    from sff_napari.restoration.neighbours.aligned import aligned_neighbours
+
+    if is_constant(damaged) or any(is_constant(image) for image in neighbours.values()):
+        return neighbours, []  # what is wrong with them is said when they are restored
+    names = {
+        "previous": f"Slice {_shown(request.neighbours.previous)}",
+        "following": f"Slice {_shown(request.neighbours.following)}",
+    }
+    slices = {name: as_slice(image, f"{name} slice") for name, image in neighbours.items()}
+    return aligned_neighbours(
+        as_slice(damaged, "damaged slice"), slices, names, f"slice {_shown(request.index)}"
+    )
+
+
+def _shown(index: Index | None) -> str:
+    return "" if index is None else ", ".join(map(str, index))
 
 
 def _scored(
     request: RestoreRequest,
     damaged: NDArray[Any],
-    beside: dict[str, NDArray[Any] | None],
+    neighbours: list[NDArray[Any]],
     result: Restoration,
 ) -> tuple[NeighbourScores, LocalAgreement]:
     """Return how well a restored slice agrees with its neighbours, as a whole and by places."""
-    from sff_napari.restoration.neighbours.aligned import aligned_neighbours
-
-    neighbours = {name: image for name, image in beside.items() if image is not None}
-    if result.report.get("notes"):
-        # Those that lay elsewhere were moved before they were used: compare with the moved ones.
-        # A strong fold can pass for a misalignment; then the restored tissue agrees better with
-        # the neighbour as it is stored.
-        names = {name: name for name in neighbours}
-        moved, _ = aligned_neighbours(damaged, neighbours, names, "the slice")
-        restored, observed = smooth(result.restored), result.synthesised < 0.5
-        neighbours = {
-            name: max(
-                (image, moved[name]),
-                key=lambda other: correlation(restored, smooth(other), observed),
-            )
-            for name, image in neighbours.items()
-        }
     pairs = [(request.read(a), request.read(b)) for a, b in request.pairs]
     compared = damaged, result.restored, result.synthesised, result.flow
-    images = list(neighbours.values())
-    return score_without_truth(*compared, images, pairs), local_agreement(*compared, images, pairs)
+    return (
+        score_without_truth(*compared, neighbours, pairs),
+        local_agreement(*compared, neighbours, pairs),
+    )
 
 
 def psnr_of(image: NDArray[Any], truth: NDArray[Any]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -132,6 +133,34 @@ class FittedFold:
             if motion is not None:
                 back = torch.where(place.distance * sign > 0, motion.back(back), back)
         return back, seen
+
+    def report(self) -> dict[str, Any]:
+        """Return what was found, in plain JSON types."""
+        law = self.law
+        return {
+            "uniform": self.uniform,
+            "uniform_share": round(self.uniform_share, 3),
+            "misfit": None if self.misfit is None else round(self.misfit, 3),
+            "displacement": [round(float(side.mean()), 2) for side in law.gap],
+            "decay": [round(float(side.mean()), 5) for side in law.decay],
+            "tail": [round(float(side.mean()), 3) for side in law.tail],
+            "hidden_width": round(float((law.gap.sum(0) + 2 * law.dark).mean()), 2),
+            "drift": [round(float(v), 2) for v in self.drift.offset],
+            "drift_level": round(self.drift.level, 3),
+            "side_scores": [
+                None if score is None else round(score, 3) for score in self.side_scores
+            ],
+            "motions": [
+                None
+                if motion is None
+                else {
+                    "turn": round(math.degrees(motion.turn), 2),
+                    "shift": [round(value, 1) for value in motion.shift],
+                    "score": round(motion.score, 3),
+                }
+                for motion in self.motions
+            ],
+        }
 
     def warnings(self) -> list[str]:
         """Return what a user should know about the fit, in sentences."""

@@ -1,4 +1,4 @@
-"""Where a slice agrees with its neighbours, place by place, beside what clean slices have."""
+"""Compare a slice with its neighbours place by place, beside what clean slices have."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sff_napari.evaluation.without_truth import ACTS, smooth
-from sff_napari.no_data import fill_no_data, find_no_data
+from sff_napari.evaluation.without_truth import ACTS, smooth_and_known
 
 PLACES = 24
 """Places along the longer side of a slice."""
@@ -88,17 +87,17 @@ def local_agreement(
 ) -> LocalAgreement:
     """Compare a slice with its neighbours place by place; parameters as `score_without_truth`."""
     side = max(LEAST_SIDE, math.ceil(max(damaged.shape) / PLACES))
-    before, known_before = _known(damaged)
-    after, known_after = _known(restored)
+    before, known_before = smooth_and_known(damaged)
+    after, known_after = smooth_and_known(restored)
     known_after &= np.asarray(synthesised) < 0.5
     rows: list[list[NDArray[np.float64]]] = [[], []]
     for neighbour in neighbours:
-        beside, known = _known(neighbour)
+        beside, known = smooth_and_known(neighbour)
         rows[0].append(_places(before, beside, known & known_before, side))
         rows[1].append(_places(after, beside, known & known_after, side))
     clean: list[NDArray[np.float64]] = []
     for pair in clean_pairs:
-        (first, known_first), (second, known_second) = (_known(image) for image in pair)
+        (first, known_first), (second, known_second) = (smooth_and_known(image) for image in pair)
         clean.append(_places(first, second, known_first & known_second, side).ravel())
     values = np.concatenate(clean) if clean else np.empty(0)
     values = values[np.isfinite(values)]
@@ -135,14 +134,6 @@ def _sums(values: NDArray[Any], side: int) -> NDArray[np.float64]:
     whole = np.zeros((rows * side, columns * side))
     whole[:height, :width] = values
     return np.asarray(whole.reshape(rows, side, columns, side).sum(axis=(1, 3)))
-
-
-def _known(image: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return a slice (Y, X) smoothed, and where it holds data."""
-    mask = find_no_data(image)
-    if mask is None:
-        return smooth(image), np.ones(image.shape, np.bool_)
-    return smooth(fill_no_data(image, mask)), ~mask
 
 
 def _mean(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
