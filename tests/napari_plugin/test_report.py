@@ -96,7 +96,7 @@ def test_a_restored_slice_shows_a_map_and_its_notes(panel, draw, finish, until, 
     layer = panel.viewer.layers["stack"]
     data = np.array(layer.data)
     for z in (3, 4):  # not aligned to the damaged slice
-        data[z] = rotate(data[z], 8, reshape=False, mode="reflect")
+        data[z] = rotate(data[z], 12, reshape=False, mode="reflect")
     layer.data = data
     until(lambda: c.layer_queue.is_idle)
     draw(c, LINE)
@@ -117,10 +117,10 @@ def test_a_restored_slice_shows_a_map_and_its_notes(panel, draw, finish, until, 
 
 
 def test_the_judge_compares_with_neighbours_as_they_were_moved(clean_stack, folded_stack):
-    turned = rotate(clean_stack[3], 8, reshape=False, mode="reflect")
-    beside = {"following": turned}
+    turned = rotate(clean_stack[3], 12, reshape=False, mode="reflect")
+    beside = {"previous": clean_stack[1], "following": turned}
     request = SimpleNamespace(
-        read=None, pairs=(), index=(DAMAGED,), neighbours=Neighbours(None, (3,))
+        read=None, pairs=(), index=(DAMAGED,), neighbours=Neighbours((1,), (3,))
     )
     used, notes = tasks._aligned(request, folded_stack[DAMAGED], beside)
     assert notes[0].startswith(f"Slice 3 is not aligned to slice {DAMAGED}")

@@ -3,8 +3,15 @@
 from sff_napari.alignment.similarity import (
     Similarity,
     estimate_similarity,
+    guess_similarity,
     is_roughly_aligned,
     misalignment,
 )
 
-__all__ = ["Similarity", "estimate_similarity", "is_roughly_aligned", "misalignment"]
+__all__ = [
+    "Similarity",
+    "estimate_similarity",
+    "guess_similarity",
+    "is_roughly_aligned",
+    "misalignment",
+]

@@ -8,6 +8,7 @@ exact, level by level.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ _COARSE = 192
 _FINE = 1024
 """Longer side, px, of the finest level that is fitted; half a pixel of larger slices is less."""
 _ANGLES = np.arange(-14.0, 14.5, 1.0)
+_FEW_ANGLES = np.arange(-14.0, 14.5, 2.0)
 _SCALES = (0.96, 0.98, 1.0, 1.02, 1.04)
 _KEPT = 4
 """Starts that are fitted."""
@@ -146,16 +148,55 @@ def misalignment(similarity: Similarity, moving: str, fixed: str) -> str:
 def is_roughly_aligned(moving: NDArray[Any], fixed: NDArray[Any]) -> bool:
     """Tell whether two slices (Y, X) match as they lie, so that no move need be searched for.
 
-    Takes some milliseconds, `estimate_similarity` about a second.  False says nothing.
+    Takes some milliseconds.  False says nothing.
     """
-    masks = [find_no_data(moving), find_no_data(fixed)]
-    if any(mask is not None and mask.mean() > 0.98 for mask in masks):
+    level = _coarse_level(moving, fixed)
+    if level is None:
         return True
-    level = _levels([moving, fixed], masks, _COARSE)[-1]
     still = np.array([1.0, 0.0, 0.0, 0.0])
     # A move that leaves half of the slice to compare raises what chance may reach.
     bound = max(0.5 * math.sqrt(2.0) * _chance(level, still), _LEAST_SCORE / 2)
     return _score(level, still) >= bound
+
+
+def guess_similarity(moving: NDArray[Any], fixed: NDArray[Any]) -> Similarity:
+    """Return roughly how one slice (Y, X) lies on another, from a few turns and no scales.
+
+    A tenth of the time of `estimate_similarity`, to a degree and some pixels: it
+    tells whether that is worth while.
+    """
+    shape = (int(fixed.shape[0]), int(fixed.shape[1]))
+    level = _coarse_level(moving, fixed)
+    if level is None:
+        return Similarity(0.0, 1.0, (0.0, 0.0), 0.0, shape)
+    best = _search(level, _FEW_ANGLES, (1.0,))[0]
+    a, b, dy, dx = _rescaled(best, max(shape) / max(level.shape))
+    return Similarity(
+        math.degrees(math.atan2(b, a)), math.hypot(a, b), (float(dy), float(dx)),
+        _score(level, best), shape, _score(level, np.array([1.0, 0.0, 0.0, 0.0])),
+        _chance(level, best),
+    )  # fmt: skip
+
+
+def _coarse_level(moving: NDArray[Any], fixed: NDArray[Any]) -> _Level | None:
+    """Return two slices at the coarsest scale, reduced before anything else; None if empty."""
+    small = [_reduced(image) for image in (moving, fixed)]
+    masks = [find_no_data(image) for image in small]
+    if any(mask is not None and mask.mean() > 0.98 for mask in masks):
+        return None
+    return _levels(small, masks, _COARSE)[-1]
+
+
+def _reduced(image: NDArray[Any]) -> NDArray[Any]:
+    """Return a slice at most twice as large as the coarsest scale."""
+    factor = 2 * _COARSE / max(image.shape)
+    if factor >= 1:
+        return image
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        step = math.ceil(1 / factor)  # means would spread what is no number
+        return image[::step, ::step]
+    size = (max(16, round(image.shape[1] * factor)), max(16, round(image.shape[0] * factor)))
+    return np.asarray(cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA))
 
 
 def estimate_similarity(
@@ -309,16 +350,21 @@ def _chance(level: _Level, values: NDArray[np.float64]) -> float:
     return _CHANCE / math.sqrt(independent)
 
 
-def _search(level: _Level) -> list[NDArray[np.float64]]:
+def _search(
+    level: _Level,
+    angles: Iterable[float] = _ANGLES,
+    scales: Iterable[float] = _SCALES,
+) -> list[NDArray[np.float64]]:
     """Return the best similarities of a grid of turns and scales, each with its best shift."""
+    angles = list(angles)
     height, width = level.shape
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
     size = (cv2.getOptimalDFTSize(2 * height), cv2.getOptimalDFTSize(2 * width))
     fixed = np.conj(np.fft.rfft2(level.fixed * level.fixed_known * window, size))
     weighed = np.conj(np.fft.rfft2(level.fixed_known * window, size))
     found: list[tuple[float, NDArray[np.float64]]] = [(-2.0, np.array([1.0, 0.0, 0.0, 0.0]))]
-    for scale in _SCALES:
-        for angle in _ANGLES:
+    for scale in scales:
+        for angle in angles:
             turn = math.radians(float(angle))
             values = np.array([scale * math.cos(turn), scale * math.sin(turn), 0.0, 0.0])
             image, known = _moved(level, values)

@@ -13,21 +13,26 @@ from numpy.typing import NDArray
 from sff_napari.alignment.similarity import (
     Similarity,
     estimate_similarity,
+    guess_similarity,
     is_roughly_aligned,
     misalignment,
 )
 from sff_napari.no_data import fill_no_data, find_no_data
 
-_COARSE = 256
-"""Longer side, px, at which it is looked whether a neighbour is aligned."""
 _SAME_SCALE = 0.025
 """A scale nearer to 1 is taken for 1: a strong fold makes a slice look smaller than it is."""
 _BEYOND_FOLDS = 85.0
 """Mean displacement, px, that no fold makes: of 40 simulated ones the most was 73."""
-_TURNED = 5.0
-"""Turn, degrees, that no fold makes: of the same the most was 1.7."""
+_TURNED = 8.0
+"""Turn, degrees, that no fold makes: the most was 6.3, in slices of 384 px."""
 _FITTED = 40.0
 """Displacement, px, up to which the fit of a fold finds a neighbour where it lies."""
+_FITTED_TURN = 4.0
+"""The same for turns, degrees."""
+_BETTER = 0.05
+"""By this much better must a slice match elsewhere for it to count."""
+_GUESSED = 0.8
+"""Score of a guess, as a share of what chance may reach, from which it is looked closer."""
 _FARTHEST = 0.3
 """Displacement, as a share of the longer side, beyond which a match is one of chance."""
 
@@ -50,59 +55,75 @@ def find_unaligned(
         One or two, by name.
     """
     apart = {
-        name: estimate_similarity(image, damaged, side=_COARSE)
+        name: guess_similarity(image, damaged)
         for name, image in neighbours.items()
         if not is_roughly_aligned(image, damaged)
     }
-    far = [
-        name
-        for name, move in apart.items()
-        if _is_clear(move)
-        and (move.displacement > _BEYOND_FOLDS or abs(move.rotation_degrees) > _TURNED)
-    ]
-    if not far and len(apart) == 1 and len(neighbours) == 2:
-        far = [name for name, move in apart.items() if _is_clear(move)]
-    if not far and len(apart) == 2:
-        first, second = neighbours.values()
-        if not is_roughly_aligned(first, second) and _is_clear(
-            estimate_similarity(first, second, side=_COARSE)
-        ):
-            far = [max(apart, key=lambda name: apart[name].displacement)]
+    suspects, beyond_folds = _suspects(apart, neighbours, damaged)
     found = {}
-    for name in far:
+    for name in suspects:
         move = estimate_similarity(neighbours[name], damaged)
         for other, image in neighbours.items():
-            if other not in far:
+            if other not in suspects:
                 # A fold has moved the damaged slice, but not the other neighbour.
                 mutual = estimate_similarity(neighbours[name], image)
-                move = mutual if _is_clear(mutual) else move
-        if _is_clear(move):
+                move = mutual if _is_clear(mutual, beyond_folds) else move
+        if _is_clear(move, beyond_folds):
             found[name] = move
     rest = [name for name in neighbours if name not in found]
-    if found and rest and _fit_each_other(*neighbours.values(), weakly=rest[0] in apart):
+    if found and rest and beyond_folds and _fit_each_other(*neighbours.values()):
         # It is the damaged slice that lies off, against both alike.
         own = estimate_similarity(neighbours[rest[0]], damaged)
-        found[rest[0]] = own if _is_clear(own) else next(iter(found.values()))
+        found[rest[0]] = own if _is_clear(own, beyond_folds) else next(iter(found.values()))
     return {
         name: replace(move, scale=1.0) if abs(move.scale - 1) < _SAME_SCALE else move
         for name, move in found.items()
     }
 
 
-def _fit_each_other(first: NDArray[Any], second: NDArray[Any], *, weakly: bool) -> bool:
-    """Tell whether two neighbours lie alike; `weakly`: also if nothing speaks against it."""
-    if is_roughly_aligned(first, second):
-        return True
-    return weakly and not _is_clear(estimate_similarity(first, second, side=_COARSE))
+def _suspects(
+    apart: Mapping[str, Similarity], neighbours: Mapping[str, NDArray[Any]], damaged: NDArray[Any]
+) -> tuple[list[str], bool]:
+    """Return which neighbours may lie elsewhere, and whether only farther off than folds move.
+
+    `apart` holds rough guesses of those that do not match the damaged slice as they lie.
+    """
+    if apart and len(neighbours) == 2:
+        aligned = [image for name, image in neighbours.items() if name not in apart]
+        if aligned and not _is_moved(aligned[0], damaged):
+            return list(apart), False
+        if not _fit_each_other(*neighbours.values()):
+            return [max(apart, key=lambda name: apart[name].displacement)], False
+    return [name for name, move in apart.items() if _may_be(move, True)], True
 
 
-def _is_clear(move: Similarity) -> bool:
+def _is_moved(image: NDArray[Any], damaged: NDArray[Any]) -> bool:
+    """Tell whether a fold has moved the slice away from a neighbour, which it half matches."""
+    guess = guess_similarity(image, damaged)
+    return guess.displacement > _FITTED and guess.score > guess.unmoved + _BETTER
+
+
+def _may_be(guess: Similarity, beyond_folds: bool) -> bool:
+    """Tell whether a guess is worth an estimate, which takes ten times as long."""
+    return _is_far(guess, beyond_folds) and guess.score > _GUESSED * guess.chance
+
+
+def _is_clear(move: Similarity, beyond_folds: bool) -> bool:
     """Tell whether a move is no match by chance, and more than the fit of a fold undoes."""
-    return (
-        move.is_unaligned
-        and move.displacement < _FARTHEST * max(move.shape)
-        and (move.displacement > _FITTED or abs(move.rotation_degrees) > _TURNED)
-    )
+    return _is_far(move, beyond_folds) and move.is_unaligned
+
+
+def _is_far(move: Similarity, beyond_folds: bool) -> bool:
+    distance, turn = (_BEYOND_FOLDS, _TURNED) if beyond_folds else (_FITTED, _FITTED_TURN)
+    far = move.displacement > distance or abs(move.rotation_degrees) > turn
+    return far and move.displacement < _FARTHEST * max(move.shape)
+
+
+def _fit_each_other(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    """Tell whether two neighbours lie alike, or nothing clear speaks against it."""
+    if is_roughly_aligned(first, second) or not _may_be(guess_similarity(first, second), False):
+        return True
+    return not _is_clear(estimate_similarity(first, second), False)
 
 
 def aligned_neighbours(
