@@ -60,7 +60,7 @@ def test_reconstruct_and_save(qtbot: Any, widget: TiltSeriesWidget, tmp_path: Pa
     layers = widget.viewer.layers
     assert layers["series volume"].data.shape == (10, 24, 20)
     assert layers["series residuals"].data.shape == (12, 24, 20)
-    assert len(widget.plot.values) == 12
+    assert len(widget.plot.curves["rms"]) == 12
     np.testing.assert_array_equal(layers["series"].data, MADE.noisy)
     widget.save_to(tmp_path / "v.zarr")
     done(qtbot, widget)

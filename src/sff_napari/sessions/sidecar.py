@@ -69,7 +69,11 @@ def user_folder() -> Path:
 
 
 def session_places(
-    name: str, identity: Identity, source: str | None = None, chosen: str | Path | None = None
+    name: str,
+    identity: Identity,
+    source: str | None = None,
+    chosen: str | Path | None = None,
+    purpose: str = "",
 ) -> list[Path]:
     """Return where the session of a stack may lie, the preferred place first.
 
@@ -83,15 +87,19 @@ def session_places(
         Path of the stack's file or folder.
     chosen : path, optional
         Folder the user wants sessions in.
+    purpose : str
+        What is done to the stack, where it is not the repair of folds: sessions of
+        different purposes lie side by side.
     """
+    suffix = f"-{purpose}{SUFFIX}" if purpose else SUFFIX
     clean = "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip("._") or "stack"
-    shared = f"{clean}-{identity.digest[:8]}{SUFFIX}"
+    shared = f"{clean}-{identity.digest[:8]}{suffix}"
     places: list[Path] = []
     if chosen:
         places.append(Path(chosen).expanduser() / shared)
     elif source and "://" not in source and Path(source).exists():
         path = Path(source).absolute()
-        places.append(path.with_name(path.name + SUFFIX))
+        places.append(path.with_name(path.name + suffix))
     places.append(user_folder() / shared)
     return places
 

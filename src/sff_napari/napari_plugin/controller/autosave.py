@@ -57,6 +57,8 @@ class Autosave(QObject):
     ----------
     collect : callable
         Returns what is to be saved; called in the main thread.
+    purpose : str
+        See `session_places`.
     """
 
     saved = Signal(str)
@@ -66,9 +68,10 @@ class Autosave(QObject):
     answered = Signal(bool)
     """The offer to continue is over; whether it was a copy of another's session."""
 
-    def __init__(self, collect: Callable[[], Snapshot]) -> None:
+    def __init__(self, collect: Callable[[], Snapshot], purpose: str = "") -> None:
         super().__init__()
         self._collect = collect
+        self._purpose = purpose
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sff-session")
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -102,7 +105,7 @@ class Autosave(QObject):
         Sidecar or None
             An earlier session to offer; nothing is written until it is answered.
         """
-        places = session_places(name, identity, source, chosen)
+        places = session_places(name, identity, source, chosen, self._purpose)
         every = [Path(f"{place}{part}") for place in places for part in ("", *_NUMBERS)]
         copied: Sidecar | None = None
         for place in every:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sff_napari.napari_plugin.controller.result_store import ResultStore
 
@@ -43,6 +43,12 @@ class StackInWork:
     def layers(self) -> ResultLayers | None:
         """The layers that show its results."""
         return None if self.work is None else self.work.layers
+
+    def overlays(self) -> list[Any]:
+        """Return the layers that lie over the damaged slice: results and lines."""
+        drawn = None if self.lines is None else self.lines.layer
+        results = [] if self.layers is None else self.layers.overlays()
+        return [*results, *([] if drawn is None else [drawn])]
 
     @property
     def keeper(self) -> Autosave | None:

@@ -14,7 +14,7 @@ from sff_napari.napari_plugin.layers.patched_stack import PatchedLevel, PatchedS
 from sff_napari.sessions.records import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from napari import Viewer
     from napari.layers import Layer
@@ -39,11 +39,19 @@ class ResultLayers:
         The results.
     queue : LayerQueue
         Adds and removes the layers.
+    names : mapping of str to str, optional
+        Names of layers that are called otherwise in the viewer.
     """
 
     def __init__(
-        self, viewer: Viewer, source: ImageSource, store: ResultStore, queue: LayerQueue
+        self,
+        viewer: Viewer,
+        source: ImageSource,
+        store: ResultStore,
+        queue: LayerQueue,
+        names: Mapping[str, str] | None = None,
     ) -> None:
+        self.names = dict(names or {})
         self.queue = queue
         self.is_shown = True
         self.viewer = viewer
@@ -165,7 +173,7 @@ class ResultLayers:
         from napari.layers import Image, Vectors
 
         source = self.source
-        common = {"name": name, "metadata": {MARK: name}, **source.alike()}
+        common = {"name": self.names.get(name, name), "metadata": {MARK: name}, **source.alike()}
         layer: Layer
         if name == RESTORED:
             layer = self._restored_layer(common)

@@ -28,11 +28,12 @@ from sff_napari.napari_plugin.io.html_report import NAME as REPORT
 from sff_napari.napari_plugin.layers.result_layers import MARK as RESULT_MARK
 from sff_napari.napari_plugin.settings import initial_form, read_settings, watch_settings
 from sff_napari.napari_plugin.widgets.export_dialog import ExportDialog
+from sff_napari.napari_plugin.widgets.flicker import Flicker
 from sff_napari.napari_plugin.widgets.help_section import Help
 from sff_napari.napari_plugin.widgets.key_guard import KeyGuard
 from sff_napari.napari_plugin.widgets.options import Keys, Options
 from sff_napari.napari_plugin.widgets.progress_row import ProgressRow
-from sff_napari.napari_plugin.widgets.review import Flicker, JudgeSection, ReviewSection
+from sff_napari.napari_plugin.widgets.review import JudgeSection, ReviewSection
 from sff_napari.napari_plugin.widgets.sections import (
     FindSection,
     LinesSection,
@@ -70,7 +71,7 @@ class RestorationWidget(QWidget):
         self.controller = controller = Controller(napari_viewer, initial_form(values))
         controller.session_folder = str(values["session_folder"] or "") or None
         controller.on_fold_layer = self._on_fold_layer
-        self.flicker = Flicker(controller)
+        self.flicker = Flicker(controller, controller.overlays)
         self.stack = StackSection(controller)
         self.find = FindSection(controller)
         self.line_tools = LinesSection(controller)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QImage, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -25,55 +25,12 @@ from sff_napari.napari_plugin.layers.shapes_style import COLOURS
 from sff_napari.napari_plugin.verdict import is_alarming, plain_verdict
 from sff_napari.napari_plugin.widgets.agreement_map import AgreementMap
 from sff_napari.napari_plugin.widgets.agreement_plot import AgreementPlot
+from sff_napari.napari_plugin.widgets.flicker import Flicker
 from sff_napari.napari_plugin.widgets.sections import Section, wrapped
 
 if TYPE_CHECKING:
     from sff_napari.napari_plugin.controller.controller import Controller
     from sff_napari.sessions import Index
-
-
-_REPEAT_MS = 60
-"""A key that comes back within this time was never let go."""
-
-
-class Flicker:
-    """Hides the results while held, so that the damaged slice shows through."""
-
-    def __init__(self, controller: Controller) -> None:
-        self.controller = controller
-        self._hidden: list[tuple[Any, float]] = []
-        self._let_go = QTimer(controller)
-        self._let_go.setSingleShot(True)
-        self._let_go.setInterval(_REPEAT_MS)
-        self._let_go.timeout.connect(self.release)
-
-    def let_go(self) -> None:
-        """Show the restored slice again, unless the key is pressed anew at once.
-
-        A key that repeats while it is held can look like many short presses; they must not
-        make the picture flash.
-        """
-        self._let_go.start()
-
-    def press(self, *_: Any) -> None:
-        """Show the damaged slice."""
-        self._let_go.stop()
-        if self._hidden or self.controller.layers is None:
-            return
-        lines = self.controller.lines
-        shown = [*self.controller.layers.overlays()]
-        if lines is not None and lines.layer is not None:
-            shown.append(lines.layer)
-        # Opacity, not visibility: hiding a layer would end its drawing tool and read it anew.
-        self._hidden = [(layer, layer.opacity) for layer in shown if layer.visible]
-        for layer, _opacity in self._hidden:
-            layer.opacity = 0
-
-    def release(self, *_: Any) -> None:
-        """Show the restored slice again."""
-        hidden, self._hidden = self._hidden, []
-        for layer, opacity in hidden:
-            layer.opacity = opacity
 
 
 class JudgeSection(Section):

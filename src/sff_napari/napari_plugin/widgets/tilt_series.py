@@ -10,23 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QHBoxLayout,
-    QProgressBar,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog
 
 from sff_napari.errors import InputError, SffError
-from sff_napari.napari_plugin import compat
-from sff_napari.napari_plugin.notify import show_problem
+from sff_napari.napari_plugin.widgets.curve_plot import CurvePlot
+from sff_napari.napari_plugin.widgets.dock import Dock
 from sff_napari.napari_plugin.widgets.sections import wrapped
 from sff_napari.napari_plugin.widgets.tilt_form import PREVIEW_METHODS, TiltForm
-from sff_napari.napari_plugin.widgets.tilt_table import ResidualPlot, TiltTable
-from sff_napari.napari_plugin.workers.job import Channel, Job
+from sff_napari.napari_plugin.widgets.tilt_table import TiltTable
+from sff_napari.napari_plugin.workers.job import Channel
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -39,7 +31,7 @@ RESULT = "sff_napari_tomogram"
 AXIS_LAYER = "tilt axis"
 
 
-class TiltSeriesWidget(QWidget):
+class TiltSeriesWidget(Dock):
     """Choose tilts, align, preview, and reconstruct the volume of the active image layer.
 
     Parameters
@@ -49,88 +41,65 @@ class TiltSeriesWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__()
-        self.viewer = compat.real_viewer(napari_viewer)
+        super().__init__(napari_viewer)
         self.layer: Any | None = None
         self.tomogram: Tomogram | None = None
-        self.job: Job | None = None
         self._stop = threading.Event()
-        inside = QWidget()
-        layout = QVBoxLayout(inside)
+        layout = self.content
         self.intro = wrapped("Select the image layer of a tilt series, then load its angles.")
         layout.addWidget(self.intro)
-        self.load = self._button("Load angles…", "Read a .tlt, .rawtlt, .mdoc or text file.")
-        self.take = self._button("Use this layer", "Take the selected image layer as the series.")
-        layout.addLayout(self._row(self.take, self.load))
+        self.load = self.button(
+            "Load angles…", "Read a .tlt, .rawtlt, .mdoc or text file.", self.ask_for_angles
+        )
+        self.take = self.button(
+            "Use this layer", "Take the selected image layer as the series.", self.use_layer
+        )
+        layout.addLayout(self.row(self.take, self.load))
         self.table = TiltTable()
         layout.addWidget(self.table)
         self.form = TiltForm()
         layout.addWidget(self.form)
-        self.align = self._button("Align", "Find shifts and the tilt axis; all can be corrected.")
-        self.preview = self._button(
-            "Preview", f"One slice across the axis, by {', '.join(PREVIEW_METHODS)}."
+        self.align = self.button(
+            "Align", "Find shifts and the tilt axis; all can be corrected.", self.find_alignment
         )
-        self.run = self._button("Reconstruct", "Compute the volume; your series stays as it is.")
-        self.stop = self._button("Stop and keep", "End now and keep the best volume so far.")
-        self.save = self._button("Save…", "Write volume, projections and record.")
-        layout.addLayout(self._row(self.align, self.preview))
-        layout.addLayout(self._row(self.run, self.stop, self.save))
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 1000)
-        layout.addWidget(self.bar)
-        self.status = wrapped()
-        layout.addWidget(self.status)
-        self.plot = ResidualPlot()
+        self.preview = self.button(
+            "Preview",
+            f"One slice across the axis, by {', '.join(PREVIEW_METHODS)}.",
+            self.show_preview,
+        )
+        self.run = self.button(
+            "Reconstruct", "Compute the volume; your series stays as it is.", self.reconstruct
+        )
+        self.stop = self.button(
+            "Stop and keep", "End now and keep the best volume so far.", self._stop.set
+        )
+        self.save = self.button(
+            "Save…", "Write volume, projections and record.", self.ask_where_to_save
+        )
+        layout.addLayout(self.row(self.align, self.preview))
+        layout.addLayout(self.row(self.run, self.stop, self.save))
+        self.plot = CurvePlot("residuals, rms (largest {most:.3g})", "°", points=True)
+        self.plot.setToolTip(
+            "What the volume leaves unexplained of each image, over its tilt: an image that "
+            "stands out is worth a look, or leaving out."
+        )
         layout.addWidget(self.plot)
         layout.addStretch(1)
-        scroll = QScrollArea(self)
-        scroll.setWidgetResizable(True)
-        scroll.setWidget(inside)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
-        for button, slot in (
-            (self.take, self.use_layer),
-            (self.load, self.ask_for_angles),
-            (self.align, self.find_alignment),
-            (self.preview, self.show_preview),
-            (self.run, self.reconstruct),
-            (self.stop, self._stop.set),
-            (self.save, self.ask_where_to_save),
-        ):
-            button.clicked.connect(lambda *_, slot=slot: slot())
         for box in (self.form.offset, self.form.angle):
             box.valueChanged.connect(lambda *_: self.draw_axis())
         self.form.axis.currentIndexChanged.connect(lambda *_: self.draw_axis())
-        self._show_state()
+        self.show_state()
 
-    @staticmethod
-    def _button(text: str, tip: str) -> QPushButton:
-        button = QPushButton(text)
-        button.setToolTip(tip)
-        return button
-
-    @staticmethod
-    def _row(*widgets: QWidget) -> QHBoxLayout:
-        row = QHBoxLayout()
-        for widget in widgets:
-            row.addWidget(widget)
-        return row
-
-    def _say(self, sentence: str, problem: bool = False) -> None:
-        self.status.setText(sentence)
-        if problem:
-            show_problem(sentence)
-
-    def _show_state(self) -> None:
-        ready, busy = self.table.rowCount() > 0, self.job is not None
+    def show_state(self) -> None:
+        """Enable what can be done now."""
+        super().show_state()
+        ready, busy = self.table.rowCount() > 0, self.is_busy
         for button in (self.align, self.preview, self.run):
             button.setEnabled(ready and not busy)
         self.take.setEnabled(not busy)
         self.load.setEnabled(self.layer is not None and not busy)
         self.stop.setEnabled(busy)
         self.save.setEnabled(self.tomogram is not None and not busy)
-        self.bar.setVisible(busy)
 
     # The series and its angles
 
@@ -140,7 +109,7 @@ class TiltSeriesWidget(QWidget):
 
         layer = self.viewer.layers.selection.active
         if not isinstance(layer, Image) or layer.ndim != 3 or layer.rgb:
-            self._say("Select an image layer with three axes (tilt, Y, X) first.", True)
+            self.say("Select an image layer with three axes (tilt, Y, X) first.", True)
             return
         self.layer = layer
         self.table.setRowCount(0)
@@ -155,8 +124,8 @@ class TiltSeriesWidget(QWidget):
             if beside is not None:
                 self.load_angles(beside)
         if not self.table.rowCount():
-            self._say("Load the angles of this series.")
-        self._show_state()
+            self.say("Load the angles of this series.")
+        self.show_state()
 
     def ask_for_angles(self) -> None:
         """Ask for a file with angles, and read it."""
@@ -173,9 +142,9 @@ class TiltSeriesWidget(QWidget):
         try:
             self.set_tilts(read_tilts(path))
         except SffError as error:
-            self._say(str(error), True)
+            self.say(str(error), True)
             return
-        self._say(f"{self.table.rowCount()} angles from {path.name}.")
+        self.say(f"{self.table.rowCount()} angles from {path.name}.")
 
     def set_tilts(self, tilts: NDArray[Any]) -> None:
         """Show the angles of the series, in degrees."""
@@ -184,11 +153,11 @@ class TiltSeriesWidget(QWidget):
         try:
             check_tilts(np.asarray(tilts, float), self._data().shape[0])
         except SffError as error:
-            self._say(str(error), True)
+            self.say(str(error), True)
             return
         self.table.show_tilts(tilts)
         self.draw_axis()
-        self._show_state()
+        self.show_state()
 
     def _data(self) -> Any:
         """Return the images of the layer (T, Y, X) as they are held, perhaps not read yet."""
@@ -226,22 +195,9 @@ class TiltSeriesWidget(QWidget):
     def _start(self, work: Any, done: Any) -> None:
         self._stop.clear()
         layer = self.layer
-        self.job = Job(work, lambda: layer in self.viewer.layers)
-        self.job.progressed.connect(self._on_progress)
-        self.job.returned.connect(done)
-        self.job.failed.connect(lambda sentence: self._say(sentence, True))
-        self.job.cancelled.connect(lambda: self._say("Stopped before there was a result."))
-        self.job.finished.connect(self._on_finished)
-        self._show_state()
-        self.job.start()
-
-    def _on_progress(self, share: float, text: str) -> None:
-        self.bar.setValue(round(1000 * share))
-        self.bar.setFormat(f"{text}  %p%")
-
-    def _on_finished(self) -> None:
-        self.job = None
-        self._show_state()
+        self.start_job(
+            work, done, lambda: layer in self.viewer.layers, "Stopped before there was a result."
+        )
 
     def _prepared(self) -> Callable[[], tuple[TiltSeries, TiltAlignment]] | None:
         """Return what reads the series and its alignment, in a worker; None if it cannot be."""
@@ -249,7 +205,7 @@ class TiltSeriesWidget(QWidget):
             data, used, tilts = self._data(), self.table.used(), self.table.tilts()
             shifts = self.table.shifts()
         except SffError as error:
-            self._say(str(error), True)
+            self.say(str(error), True)
             return None
         form = self.form
         axis, offset, angle = form.axis.currentData(), form.offset.value(), form.angle.value()
@@ -283,7 +239,7 @@ class TiltSeriesWidget(QWidget):
             self.table.show_shifts(rows[series.order], found.shifts)
             self.form.offset.setValue(found.axis_offset)
             self.form.angle.setValue(found.axis_angle)
-            self._say(
+            self.say(
                 f"Tilt axis {found.axis_offset:+.2f} px from the middle, turned by "
                 f"{found.axis_angle:+.2f}°; shifts are in the table."
             )
@@ -307,7 +263,7 @@ class TiltSeriesWidget(QWidget):
 
         def done(slices: NDArray[Any]) -> None:
             self._show_image("preview", slices)
-            self._say(f"Preview across the axis: {', '.join(PREVIEW_METHODS)}, scroll through.")
+            self.say(f"Preview across the axis: {', '.join(PREVIEW_METHODS)}, scroll through.")
 
         self._start(work, done)
 
@@ -335,10 +291,10 @@ class TiltSeriesWidget(QWidget):
         for name in ("projections", "residuals"):
             self._show_image(name, getattr(made, name), visible=False)
         rms = np.sqrt(np.square(made.residuals).mean((1, 2)))
-        self.plot.show_residuals(self.table.tilts()[self.table.used()], rms)
+        self.plot.show_curves(self.table.tilts()[self.table.used()], {"rms": rms})
         judged = "" if made.held_out is None else f" Tilts kept out: {made.held_out:.2f} dB."
         began = "Stopped; the best so far" if made.report["stopped"] else "Done"
-        self._say(f"{began}, in {made.report['seconds']:.0f} s.{judged}")
+        self.say(f"{began}, in {made.report['seconds']:.0f} s.{judged}")
 
     def _show_image(self, kind: str, data: NDArray[Any], visible: bool = True) -> None:
         name = f"{self.layer.name} {kind}" if self.layer is not None else kind
@@ -370,10 +326,10 @@ class TiltSeriesWidget(QWidget):
         try:
             check_tomogram_path(path)
         except SffError as error:
-            self._say(str(error), True)
+            self.say(str(error), True)
             return
 
         def work(channel: Channel) -> None:
             write_tomogram(path, tomogram, tomogram.report)
 
-        self._start(work, lambda _: self._say(f"Saved to {path}."))
+        self._start(work, lambda _: self.say(f"Saved to {path}."))

@@ -1,4 +1,4 @@
-"""The table of tilts and the plot of what a volume leaves unexplained of each."""
+"""The table of tilts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QPointF, Qt
-from qtpy.QtGui import QColor, QPainter, QPen
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QTableWidget, QTableWidgetItem, QWidget
 
 from sff_napari.errors import InputError
@@ -80,46 +79,3 @@ class TiltTable(QTableWidget):
                     f"{text!r} in the row of image {row} is not a number: correct it in the table."
                 ) from error
         return np.array(values)
-
-
-class ResidualPlot(QWidget):
-    """Root mean square of the residuals of each image, over its tilt."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.tilts: NDArray[Any] = np.zeros(0)
-        self.values: NDArray[Any] = np.zeros(0)
-        self.setFixedHeight(90)
-        self.setToolTip(
-            "What the volume leaves unexplained of each image, over its tilt: an image that "
-            "stands out is worth a look, or leaving out."
-        )
-        self.hide()
-
-    def show_residuals(self, tilts: NDArray[Any], values: NDArray[Any]) -> None:
-        """Show a value for each tilt."""
-        self.tilts, self.values = np.asarray(tilts), np.asarray(values)
-        self.setVisible(len(self.values) > 0)
-        self.update()
-
-    def paintEvent(self, _event: Any) -> None:  # noqa: N802, the name is Qt's
-        """Draw the plot."""
-        if not len(self.values):
-            return
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        text = self.palette().color(self.foregroundRole())
-        left, top, width, height = 8, 16, self.width() - 16, self.height() - 34
-        low, span = float(self.tilts.min()), max(float(np.ptp(self.tilts)), 1e-9)
-        most = max(float(self.values.max()), 1e-12)
-        painter.setPen(text)
-        painter.drawText(left, 12, f"residuals, rms (largest {most:.3g})")
-        painter.drawText(left, self.height() - 4, f"{low:g}°")
-        painter.drawText(left + width - 36, self.height() - 4, f"{low + span:g}°")
-        painter.drawLine(left, top + height, left + width, top + height)
-        painter.setPen(QPen(QColor("#2f9dff"), 1))
-        painter.setBrush(QColor("#2f9dff"))
-        for tilt, value in zip(self.tilts, self.values, strict=True):
-            x = left + (float(tilt) - low) / span * width
-            painter.drawEllipse(QPointF(x, top + height * (1 - float(value) / most)), 2.5, 2.5)
-        painter.end()
