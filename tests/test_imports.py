@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points, requires
 from importlib.resources import files
+
+import pytest
 
 VIEWER = {"napari", "npe2", "qtpy", "magicgui", "PyQt5", "PyQt6", "PySide6", "superqt", "vispy"}
 
@@ -41,6 +45,23 @@ def test_every_public_name_resolves() -> None:
 
     for name in sff_napari.__all__:
         assert getattr(sff_napari, name) is not None
+
+
+@pytest.mark.parametrize("package", ["sff_napari.evaluation", "sff_napari.stacks"])
+def test_names_that_are_loaded_late_are_there(package: str) -> None:
+    module = import_module(package)
+    for name in module.__all__:
+        assert not inspect.ismodule(getattr(module, name)), name
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError):
+        module.no_such_name  # noqa: B018
+
+
+def test_opening_the_panel_loads_no_library_that_takes_long() -> None:
+    pytest.importorskip("napari", reason="the viewer is not installed")
+    loaded = _loaded_after("import sff_napari.napari_plugin.widgets.panel")
+    assert "napari" in loaded
+    assert not loaded & {"torch", "zarr"}, "they would stall the window: load them in a worker"
 
 
 def test_a_plain_installation_asks_for_neither_napari_nor_qt() -> None:

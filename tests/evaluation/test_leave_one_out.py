@@ -9,7 +9,7 @@ import pytest
 
 from sff_napari.errors import InputError
 from sff_napari.evaluation import leave_one_out
-from sff_napari.evaluation.leave_one_out import SliceScores, unusual_slices
+from sff_napari.evaluation.left_out_slices import SliceScores, unusual_slices
 
 
 def test_each_slice_in_turn(stack):

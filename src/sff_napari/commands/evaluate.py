@@ -114,7 +114,7 @@ def command(
     _check_modes(context, bool(perturb), leave_one_out)
 
     from sff_napari.evaluation import Perturbation, Trials, evaluate, robustness
-    from sff_napari.evaluation.leave_one_out import leave_one_out as leave_out
+    from sff_napari.evaluation.left_out_slices import leave_one_out as leave_out
     from sff_napari.io_atomic import write_json
     from sff_napari.simulation import read_ranges
     from sff_napari.stacks import open_stack
@@ -182,7 +182,7 @@ def _check_modes(context: click.Context, perturb: bool, leave_one_out: bool) -> 
 
 
 def _perturbations(texts: Sequence[str]) -> list[Any]:
-    from sff_napari.evaluation.robustness import USUAL, parse_perturbation
+    from sff_napari.evaluation.perturbed_inputs import USUAL, parse_perturbation
 
     spread = [one for text in texts for one in (USUAL if text == _USUAL else (text,))]
     return [parse_perturbation(text) for text in spread]

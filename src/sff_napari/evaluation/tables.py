@@ -9,7 +9,7 @@ from sff_napari.evaluation.segmentation import BAND, NEAR
 from sff_napari.stacks.slice_numbers import slice_ranges
 
 if TYPE_CHECKING:
-    from sff_napari.evaluation.evaluate import Evaluation
+    from sff_napari.evaluation.comparison import Evaluation
 
 
 def main_table(found: Evaluation) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -59,9 +62,26 @@ def with_spare_core(function: Callable[P, R]) -> Callable[P, R]:
     return sparing
 
 
+def _load_library_of_torch() -> None:
+    """Load PyTorch's library without Python's global lock, which its import would hold.
+
+    The viewer would stand still for as long, some tenths of a second.
+    """
+    import ctypes
+    from importlib.util import find_spec
+
+    spec = None if "torch" in sys.modules else find_spec("torch")
+    folders = [] if spec is None else list(spec.submodule_search_locations or ())
+    for library in (Path(folder, "lib", "libtorch_cpu.so") for folder in folders):
+        if library.exists():
+            with suppress(OSError):  # the import itself says what is wrong
+                ctypes.CDLL(str(library))
+
+
 def warm_up(channel: Channel) -> Machine:
     """Import what the first job needs, so that it does not stall the viewer later."""
     channel.progress(0.0, "Loading PyTorch")
+    _load_library_of_torch()
     from sff_napari.devices import available_devices, choose_device, describe_device
 
     names = tuple(available_devices())
