@@ -7,7 +7,7 @@ from qtpy.QtCore import QEvent, QPoint
 from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import QApplication, QFormLayout, QToolTip, QWidget
 
-from sff_napari.napari_plugin.method_names import DEFAULTS, NAMES
+from sff_napari.evaluation.method_names import DEFAULTS, NAMES
 from sff_napari.napari_plugin.widgets.tooltips import WIDTH, narrow
 from sff_napari.napari_plugin.widgets.weights_card import FREE, folder_of, weights_in_brief
 from sff_napari.networks import weights as core

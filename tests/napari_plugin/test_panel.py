@@ -7,8 +7,8 @@ import pytest
 from qtpy.QtCore import Qt
 
 from sff_napari import Fold, simulate_fold
+from sff_napari.evaluation.verdict import plain_verdict
 from sff_napari.evaluation.without_truth import NeighbourScores
-from sff_napari.napari_plugin.verdict import plain_verdict
 from sff_napari.napari_plugin.widgets.help_section import problem_report
 from sff_napari.napari_plugin.widgets.weights_card import weights_in_brief
 

@@ -14,9 +14,9 @@ from qtpy.QtGui import QDesktopServices
 from scipy.ndimage import rotate
 
 from sff_napari.evaluation.local_agreement import LocalAgreement, local_agreement
+from sff_napari.evaluation.verdict import is_alarming, plain_verdict
 from sff_napari.evaluation.without_truth import NeighbourScores
 from sff_napari.napari_plugin.layers.shapes_style import WIDTH
-from sff_napari.napari_plugin.verdict import is_alarming, plain_verdict
 from sff_napari.napari_plugin.widgets.agreement_map import map_colours
 from sff_napari.napari_plugin.widgets.export_dialog import start_export
 from sff_napari.napari_plugin.workers import tasks

@@ -58,6 +58,7 @@ def command(
     """
     from sff_napari.devices import choose_device
     from sff_napari.errors import InputError
+    from sff_napari.evaluation.verdict import plain_verdict
     from sff_napari.evaluation.without_truth import score_without_truth
     from sff_napari.io_atomic import explain
     from sff_napari.progress import Reporter
@@ -97,7 +98,7 @@ def command(
                     "slice": z - first,
                     "folds": [fold.to_dict() for fold in folds[z]],
                     "scores": scores.to_dict(),
-                    "verdict": scores.verdict,
+                    "verdict": plain_verdict(scores),
                     "notes": list(result.report["notes"]),
                     "pictures": [str(path) for path in pictures],
                 }

@@ -57,21 +57,6 @@ class NeighbourScores:
             return None
         return self.near_after >= self.near_before + LEAST_GAIN
 
-    @property
-    def verdict(self) -> str:
-        """One sentence for the person who decides."""
-        if self.better is None:
-            return "Too little tissue beside the fold could be compared with the neighbours."
-        gain = f"{self.near_before:.2f} to {self.near_after:.2f}"
-        if not self.better:
-            return (
-                f"Near the fold the slice does not resemble its neighbours more than before "
-                f"({gain}): check the line's place and width."
-            )
-        if not math.isnan(self.clean) and self.near_after >= 0.8 * self.clean:
-            return f"Near the fold the correlation rose from {gain}, as clean slices have."
-        return f"Near the fold the correlation rose from {gain}."
-
     def to_dict(self) -> dict[str, float | None]:
         """Return the scores as plain JSON types; NaN becomes None."""
         return {k: None if math.isnan(v) else round(v, 4) for k, v in asdict(self).items()}

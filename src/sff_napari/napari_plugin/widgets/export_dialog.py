@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from sff_napari.napari_plugin.io.html_report import NAME, write_report
+from sff_napari.evaluation.html_report import NAME, write_report
 from sff_napari.napari_plugin.notify import show_note
 from sff_napari.napari_plugin.widgets.sections import wrapped
 from sff_napari.napari_plugin.workers.job import Channel

@@ -21,9 +21,9 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from sff_napari.evaluation.method_names import DEFAULTS, name_of
 from sff_napari.napari_plugin.actions import ACTIONS, FLICKER_KEY, LIVE_KEY
 from sff_napari.napari_plugin.layers.result_layers import EXTRA
-from sff_napari.napari_plugin.method_names import DEFAULTS, name_of
 from sff_napari.napari_plugin.settings import LAYER_KEYS
 from sff_napari.napari_plugin.widgets.sections import wrapped
 from sff_napari.napari_plugin.widgets.weights_card import (

@@ -13,6 +13,7 @@ from qtpy.QtGui import QDesktopServices, QKeySequence
 from qtpy.QtWidgets import QPushButton, QScrollArea, QShortcut, QVBoxLayout, QWidget
 
 from sff_napari.errors import SffError
+from sff_napari.evaluation.html_report import NAME as REPORT
 from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.actions import (
     FLICKER_KEY,
@@ -24,7 +25,6 @@ from sff_napari.napari_plugin.actions import (
 )
 from sff_napari.napari_plugin.controller.controller import Controller
 from sff_napari.napari_plugin.controller.live_preview import LivePreview
-from sff_napari.napari_plugin.io.html_report import NAME as REPORT
 from sff_napari.napari_plugin.layers.result_layers import MARK as RESULT_MARK
 from sff_napari.napari_plugin.settings import initial_form, read_settings, watch_settings
 from sff_napari.napari_plugin.widgets.export_dialog import ExportDialog

@@ -18,11 +18,11 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
+from sff_napari.evaluation.verdict import is_alarming, plain_verdict
 from sff_napari.flow_colours import legend
 from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.actions import FLICKER_KEY
 from sff_napari.napari_plugin.layers.shapes_style import COLOURS
-from sff_napari.napari_plugin.verdict import is_alarming, plain_verdict
 from sff_napari.napari_plugin.widgets.agreement_map import AgreementMap
 from sff_napari.napari_plugin.widgets.agreement_plot import AgreementPlot
 from sff_napari.napari_plugin.widgets.flicker import Flicker

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from sff_napari.napari_plugin.io.html_report import local_time
+from sff_napari.evaluation.html_report import local_time
 from sff_napari.napari_plugin.widgets.sections import Section, counted, wrapped
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from sff_napari import __version__
 from sff_napari.evaluation.local_agreement import LocalAgreement
+from sff_napari.evaluation.method_names import DEFAULTS, name_of
+from sff_napari.evaluation.verdict import plain_verdict
 from sff_napari.evaluation.without_truth import ACTS, NeighbourScores
 from sff_napari.io_atomic import write_bytes
-from sff_napari.napari_plugin.method_names import DEFAULTS, name_of
-from sff_napari.napari_plugin.verdict import plain_verdict
 
 if TYPE_CHECKING:
     from sff_napari.sessions.export import ExportJob
