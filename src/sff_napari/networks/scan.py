@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,17 +32,13 @@ class ScanNetwork(nn.Module):
         counts = [channels(count, self.width) for count in (32, 64, 128, 96)]
         self.first = conv(4, counts[0])
         self.down = nn.ModuleList(
-            nn.Conv2d(before, after, 2, stride=2)
-            for before, after in zip(counts, counts[1:], strict=False)
+            nn.Conv2d(before, after, 2, stride=2) for before, after in pairwise(counts)
         )
         self.encode = nn.ModuleList(
             nn.Sequential(*(_Residual(count) for _ in range(number)))
             for count, number in zip(counts, (1, 1, 2, 2), strict=True)
         )
-        self.up = nn.ModuleList(
-            nn.Conv2d(after, before, 1)
-            for before, after in zip(counts, counts[1:], strict=False)
-        )
+        self.up = nn.ModuleList(nn.Conv2d(after, before, 1) for before, after in pairwise(counts))
         self.decode = nn.ModuleList(
             nn.Sequential(*(_Residual(count) for _ in range(number)))
             for count, number in zip(counts[:-1], (2, 2, 2), strict=True)
@@ -111,10 +109,13 @@ class Plain12(nn.Module):
             layers += [nn.Conv2d(source, target, 5, padding=2), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         initialise(self)
+        last = layers[-2]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         # A last ReLU that starts below 0 everywhere would never learn.
-        nn.init.constant_(self.layers[-2].bias, 0.5)
+        nn.init.constant_(last.bias, 0.5)
         with torch.no_grad():
-            self.layers[-2].weight.mul_(0.1)
+            last.weight.mul_(0.1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the restored image, (B, 1, Y, X)."""

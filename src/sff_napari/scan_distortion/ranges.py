@@ -121,7 +121,9 @@ class ScanRanges:
             try:
                 pair = tuple(float(number) for number in numbers)
             except (TypeError, ValueError) as error:
-                raise InputError(f"The range {name} is no number and no pair of numbers.") from error
+                raise InputError(
+                    f"The range {name} is no number and no pair of numbers."
+                ) from error
             if len(pair) not in (1, 2) or not all(0 <= v <= _LARGEST for v in pair):
                 raise InputError(
                     f"The range {name} is {value}: give one number, or the smallest and the "

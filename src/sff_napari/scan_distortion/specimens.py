@@ -346,7 +346,7 @@ def with_structures(image: Image, rng: np.random.Generator) -> Image:
             shift = rng.uniform(-8, 8, 2)
             there = cv2.warpAffine(
                 out,
-                np.float32([[1, 0, shift[0]], [0, 1, shift[1]]]),
+                np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32),
                 (image.shape[1], image.shape[0]),
                 flags=cv2.INTER_CUBIC,
                 borderMode=cv2.BORDER_REFLECT_101,

@@ -99,7 +99,8 @@ class ScanTrainer:
         self.device = choose_device(device)
         torch.manual_seed(settings.seed)
         network = weights.new_network(settings.network, settings.width)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: nn.Module = network.to(self.device)
         self.mean = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.paper = settings.network == "scan_plain12"
         self.optimiser: torch.optim.Optimizer = torch.optim.AdamW(

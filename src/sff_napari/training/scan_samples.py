@@ -150,7 +150,7 @@ class ScanPairs:
         image = source[rng.integers(len(source))]
         top, left = (int(rng.integers(side - crop + 1)) for side in image.shape)
         part = image[top : top + crop, left : left + crop]
-        part = np.rot90(part, rng.integers(4))
+        part = np.rot90(part, int(rng.integers(4)))
         part = part[:, ::-1] if rng.random() < 0.5 else part
         part = np.ascontiguousarray(part)
         if own:
@@ -184,5 +184,5 @@ def _with_inset(distorted: Image, truth: Image, rng: np.random.Generator) -> tup
             size, thick = float(rng.uniform(0.3, 0.9)), int(rng.integers(1, 3))
             cv2.putText(ink, word, place, int(rng.integers(0, 5)), size, 255, thick, cv2.LINE_AA)
             share = ink.astype(np.float32) / 255
-            value = (1 - share) * value + share * np.float32(rng.uniform(0, 1))
+            value += share * (np.float32(rng.uniform(0, 1)) - value)
     return np.where(where, value, distorted), np.where(where, value, truth)
