@@ -21,13 +21,21 @@ if TYPE_CHECKING:
     from sff_napari.errors import SffError
     from sff_napari.folds import Fold
     from sff_napari.restoration.restore import Restoration, restore
+    from sff_napari.scan_distortion import (
+        ScanRestoration,
+        SimulatedScan,
+        restore_scan,
+        simulate_scan,
+    )
     from sff_napari.simulation import Simulation, simulate_fold
     from sff_napari.tilt_series import Tomogram, reconstruct
 
 _HOMES = {
     "Fold": "sff_napari.folds",
     "Restoration": "sff_napari.restoration",
+    "ScanRestoration": "sff_napari.scan_distortion",
     "SffError": "sff_napari.errors",
+    "SimulatedScan": "sff_napari.scan_distortion",
     "Simulation": "sff_napari.simulation",
     "StackDrift": "sff_napari.alignment.stack_drift",
     "detect_folds": "sff_napari.detection",
@@ -36,12 +44,16 @@ _HOMES = {
     "simulate_fold": "sff_napari.simulation",
     "Tomogram": "sff_napari.tilt_series",
     "reconstruct": "sff_napari.tilt_series",
+    "restore_scan": "sff_napari.scan_distortion",
+    "simulate_scan": "sff_napari.scan_distortion",
 }
 
 __all__ = [
     "Fold",
     "Restoration",
+    "ScanRestoration",
     "SffError",
+    "SimulatedScan",
     "Simulation",
     "StackDrift",
     "Tomogram",
@@ -50,7 +62,9 @@ __all__ = [
     "measure_drift",
     "reconstruct",
     "restore",
+    "restore_scan",
     "simulate_fold",
+    "simulate_scan",
 ]
 
 

@@ -26,14 +26,26 @@ from sff_napari.io_atomic import write_bytes
 from sff_napari.networks.fusion import FusionNetwork
 from sff_napari.networks.inpainting import FillingNetwork
 from sff_napari.networks.interpolation import InterpolationNetwork
+from sff_napari.networks.scan import Cgrdn, Plain12, ScanNetwork
 from sff_napari.networks.unfolding import UnfoldingNetwork
 
-Network = InterpolationNetwork | UnfoldingNetwork | FusionNetwork | FillingNetwork
+Network = (
+    InterpolationNetwork
+    | UnfoldingNetwork
+    | FusionNetwork
+    | FillingNetwork
+    | ScanNetwork
+    | Plain12
+    | Cgrdn
+)
 NETWORKS: dict[str, type[Network]] = {
     "interpolation": InterpolationNetwork,
     "unfolding": UnfoldingNetwork,
     "fusion": FusionNetwork,
     "filling": FillingNetwork,
+    "scan": ScanNetwork,
+    "scan_plain12": Plain12,
+    "scan_cgrdn": Cgrdn,
 }
 FORMAT = "sff-napari-weights"
 ARCHITECTURE = "1"
