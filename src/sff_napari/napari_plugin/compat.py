@@ -25,6 +25,12 @@ def qt_window(viewer: Any) -> Any | None:
     return None
 
 
+def camera_centre(viewer: Any) -> tuple[float, ...]:
+    """Return the world coordinates (..., Y, X) in the middle of the view."""
+    scene = getattr(viewer, "scene", viewer)  # the camera moved there in napari 0.9
+    return tuple(scene.camera.center)
+
+
 def focus_canvas(viewer: Any) -> None:
     """Give the keyboard back to the canvas, so that napari's keys work after a click."""
     with suppress(AttributeError, RuntimeError):
