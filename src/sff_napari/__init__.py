@@ -20,17 +20,20 @@ if TYPE_CHECKING:
     from sff_napari.detection import detect_folds
     from sff_napari.errors import SffError
     from sff_napari.folds import Fold
+    from sff_napari.low_magnification import Enlarged, enlarge
     from sff_napari.restoration.restore import Restoration, restore
     from sff_napari.simulation import Simulation, simulate_fold
     from sff_napari.tilt_series import Tomogram, reconstruct
 
 _HOMES = {
+    "Enlarged": "sff_napari.low_magnification",
     "Fold": "sff_napari.folds",
     "Restoration": "sff_napari.restoration",
     "SffError": "sff_napari.errors",
     "Simulation": "sff_napari.simulation",
     "StackDrift": "sff_napari.alignment.stack_drift",
     "detect_folds": "sff_napari.detection",
+    "enlarge": "sff_napari.low_magnification",
     "measure_drift": "sff_napari.alignment.stack_drift",
     "restore": "sff_napari.restoration",
     "simulate_fold": "sff_napari.simulation",
@@ -39,6 +42,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Enlarged",
     "Fold",
     "Restoration",
     "SffError",
@@ -47,6 +51,7 @@ __all__ = [
     "Tomogram",
     "__version__",
     "detect_folds",
+    "enlarge",
     "measure_drift",
     "reconstruct",
     "restore",
