@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sff_napari.detection import detect_folds
     from sff_napari.errors import SffError
     from sff_napari.folds import Fold
+    from sff_napari.low_magnification import Enlarged, enlarge
     from sff_napari.restoration.restore import Restoration, restore
     from sff_napari.scan_distortion import (
         ScanRestoration,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sff_napari.tilt_series import Tomogram, reconstruct
 
 _HOMES = {
+    "Enlarged": "sff_napari.low_magnification",
     "Fold": "sff_napari.folds",
     "Restoration": "sff_napari.restoration",
     "ScanRestoration": "sff_napari.scan_distortion",
@@ -39,6 +41,7 @@ _HOMES = {
     "Simulation": "sff_napari.simulation",
     "StackDrift": "sff_napari.alignment.stack_drift",
     "detect_folds": "sff_napari.detection",
+    "enlarge": "sff_napari.low_magnification",
     "measure_drift": "sff_napari.alignment.stack_drift",
     "restore": "sff_napari.restoration",
     "simulate_fold": "sff_napari.simulation",
@@ -49,6 +52,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Enlarged",
     "Fold",
     "Restoration",
     "ScanRestoration",
@@ -59,6 +63,7 @@ __all__ = [
     "Tomogram",
     "__version__",
     "detect_folds",
+    "enlarge",
     "measure_drift",
     "reconstruct",
     "restore",

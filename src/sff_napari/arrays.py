@@ -20,7 +20,7 @@ _BEYOND = 0.5
 _SUPPORTED = "uint8, uint16, float32 or float64"
 
 
-def as_slice(image: Any, name: str = "image") -> NDArray[Any]:
+def as_slice(image: Any, name: str = "image", least: int = MIN_SIDE) -> NDArray[Any]:
     """Return `image` as a checked two-dimensional NumPy array.
 
     Parameters
@@ -30,6 +30,8 @@ def as_slice(image: Any, name: str = "image") -> NDArray[Any]:
         dask and zarr arrays are read here.
     name : str
         What the error message calls the array.
+    least : int
+        Smallest side that will do, px.
 
     Returns
     -------
@@ -65,10 +67,10 @@ def as_slice(image: Any, name: str = "image") -> NDArray[Any]:
             f"The {name} has dtype {array.dtype}, which is not supported: "
             f"convert it to {_SUPPORTED}."
         )
-    if min(array.shape) < MIN_SIDE:
+    if min(array.shape) < least:
         raise InputError(
             f"The {name} is only {array.shape[0]} x {array.shape[1]} pixels: "
-            f"at least {MIN_SIDE} x {MIN_SIDE} are needed."
+            f"at least {least} x {least} are needed."
         )
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))

@@ -205,6 +205,7 @@ def estimate_similarity(
     moving_no_data: NDArray[np.bool_] | None = None,
     fixed_no_data: NDArray[np.bool_] | None = None,
     side: int = _FINE,
+    start: Similarity | None = None,
 ) -> Similarity:
     """Return the shift, turn and scale that bring one slice onto another.
 
@@ -241,7 +242,7 @@ def estimate_similarity(
     if any(mask is not None and mask.mean() > 0.98 for mask in masks):
         return Similarity(0.0, 1.0, (0.0, 0.0), 0.0, shape)
     levels = _levels(pair, masks, side)
-    starts = _search(levels[-1])
+    starts = _search(levels[-1]) if start is None else [_near(levels[-1], start)]
     best: NDArray[np.float64] | None = None
     for level in reversed(levels):
         at_level = starts if best is None else [_rescaled(best, level.factor)]
@@ -307,6 +308,13 @@ def _levels(
         ]
         found.append(_Level(detail[0], detail[1], reduced[2], reduced[3], factor))
     return found
+
+
+def _near(level: _Level, start: Similarity) -> NDArray[np.float64]:
+    """Return a similarity of full slices as (a, b, dy, dx) at a level."""
+    turn = math.radians(start.rotation_degrees)
+    values = [start.scale * math.cos(turn), start.scale * math.sin(turn), *start.shift]
+    return _rescaled(np.array(values), level.factor)
 
 
 def _rescaled(values: NDArray[np.float64], factor: float) -> NDArray[np.float64]:

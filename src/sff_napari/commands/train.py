@@ -38,6 +38,13 @@ _STAGES = ("interpolation", "unfolding", "fusion", "filling")
     help="Slices to validate on; their neighbours may lie just outside.  [default: the last "
     "--val-slices slices of each DATA, which are then not trained on]",
 )
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(["folds", "low-magnification"]),
+    default="folds",
+    help="What the networks are to restore.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.option(
     "--stages",
@@ -94,6 +101,11 @@ _STAGES = ("interpolation", "unfolding", "fusion", "filling")
     help="Share of the fine detail of tissue that the filling network is to show.",
 )
 @click.option("--neuropil", default=0, help="Synthetic slices to train on besides.")
+@click.option(
+    "--factors",
+    default="8,8,8,4,4,16",
+    help="By how much slices are reduced, each as often as it stands here; for low-magnification.",
+)
 @click.option("--seed", default=0, help="The same seed gives the same samples and start.")
 @click.option("--validate-every", default=1000, help="Iterations between validations.")
 @click.option("--save-every", default=200, help="Iterations between checkpoints.")
@@ -119,11 +131,11 @@ _STAGES = ("interpolation", "unfolding", "fusion", "filling")
 @click.option("--licence", default="", help="Terms of the data, for the model card.")
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
-    """Train the networks on clean slices: the paper's three, and the filling network.
+    """Train the networks on clean slices: those for folds, or those for low magnification.
 
     DATA is a TIFF, a folder of images or a zarr, optionally with the slices to
-    use: stack.tif:0-15,20-29.  Folds are simulated on the slices.  With
-    --resume, DATA and options not given are those of the run in the folder.
+    use: stack.tif:0-15,20-29.  Folds are simulated on the slices, or they are
+    reduced.  With --resume, DATA and options not given are those of the run in the folder.
     """
     with stop_requests() as stop, _bar() as progress:
         _run(context, options, progress, stop)
@@ -135,29 +147,60 @@ def _run(
     progress: Callable[[float, str], None],
     stop: Callable[[], bool],
 ) -> None:
-    # Heavy imports stay out of --help.
-    from sff_napari.training import train
-
     out: Path = options.pop("out")
     resume: bool = options.pop("resume")
+    purpose: str = options.pop("purpose")
     given = {
         name: value
         for name, value in options.items()
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
         and value != ()
     }
-    settings = _settings(out, resume, options, given)
-    made = train(
-        settings,
-        out,
-        resume=resume,
-        command=_command_line(),
-        progress=progress,
-        stop=stop,
-    )
+    made = _TRAINERS[purpose](out, resume, options, given, progress, stop)
     if os.environ.get("RANK", "0") == "0":
         for path in made.values():
             click.echo(path)
+
+
+def _train_for_folds(
+    out: Path,
+    resume: bool,
+    options: dict[str, Any],
+    given: dict[str, Any],
+    progress: Callable[[float, str], None],
+    stop: Callable[[], bool],
+) -> dict[str, Path]:
+    # Heavy imports stay out of --help.
+    from sff_napari.training import train
+
+    if "factors" in given:
+        raise InputError("--factors is for --for low-magnification.")
+    settings = _settings(out, resume, options, given)
+    return train(
+        settings, out, resume=resume, command=_command_line(), progress=progress, stop=stop
+    )
+
+
+def _train_for_low_magnification(
+    out: Path,
+    resume: bool,
+    options: dict[str, Any],
+    given: dict[str, Any],
+    progress: Callable[[float, str], None],
+    stop: Callable[[], bool],
+) -> dict[str, Path]:
+    from sff_napari.training.enlarging.run import train
+    from sff_napari.training.enlarging.settings import settings_from_options
+    from sff_napari.training.records import RunFolder
+
+    stored = RunFolder(out).record() if resume else {}
+    settings = settings_from_options(given, stored)
+    return train(
+        settings, out, resume=resume, command=_command_line(), progress=progress, stop=stop
+    )
+
+
+_TRAINERS = {"folds": _train_for_folds, "low-magnification": _train_for_low_magnification}
 
 
 def _settings(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -89,3 +90,31 @@ def as_pair(first: Tensor, second: Tensor, multiple: int) -> Tensor:
         return pair
     mode = "reflect" if below < height and right < width else "replicate"
     return functional.pad(pair, (0, right, 0, below), mode=mode)
+
+
+class Residual(nn.Module):
+    """Two convolutions whose result is added to their input.
+
+    Parameters
+    ----------
+    count : int
+        Channels.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.first = conv(count, count)
+        self.second = conv(count, count)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` (B, C, Y, X) and what is added to it."""
+        change = self.second(functional.relu(self.first(functional.relu(x))))
+        return cast(Tensor, x + change)
+
+
+def soften_residuals(network: nn.Module, by: float = 0.1) -> None:
+    """Let every `Residual` of a network start near the identity."""
+    with torch.no_grad():
+        for block in network.modules():
+            if isinstance(block, Residual):
+                block.second.weight.mul_(by)

@@ -8,14 +8,20 @@ membranes into the band and follow what moved from slice to slice.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sff_napari.errors import InputError
-from sff_napari.networks.blocks import channels, checked_width, conv, initialise
+from sff_napari.networks.blocks import (
+    Residual,
+    channels,
+    checked_width,
+    conv,
+    initialise,
+    soften_residuals,
+)
 
 _LEVELS = (32, 64, 96, 128)
 """Channels at a half, a quarter, an eighth and a sixteenth of the resolution."""
@@ -49,20 +55,18 @@ class FillingNetwork(nn.Module):
             nn.Conv2d(source, target, kernel_size=2, stride=2)
             for source, target in pairwise(counts)
         )
-        self.before = nn.ModuleList(_Residual(count) for count in counts)
-        self.deepest = _Residual(counts[-1])
+        self.before = nn.ModuleList(Residual(count) for count in counts)
+        self.deepest = Residual(counts[-1])
         self.up = nn.ModuleList(
             nn.Conv2d(source, target, kernel_size=1)
             for source, target in zip(counts[:0:-1], counts[-2::-1], strict=True)
         )
-        self.after = nn.ModuleList(_Residual(count) for count in counts[-2::-1])
+        self.after = nn.ModuleList(Residual(count) for count in counts[-2::-1])
         self.last = conv(counts[0], 12)
         initialise(self)
         with torch.no_grad():
             self.last.weight.mul_(0.01)
-            for block in self.modules():
-                if isinstance(block, _Residual):
-                    block.second.weight.mul_(0.1)
+        soften_residuals(self)
 
     def forward(
         self, unfolded: Tensor, hidden: Tensor, previous: Tensor, following: Tensor
@@ -114,16 +118,3 @@ class FillingNetwork(nn.Module):
         expected = (previous + following).float() / 2 + change
         # Detail must not pull what is expected towards it.
         return torch.cat([expected, expected.detach() + detail, doubt.clamp(-6, 3)], dim=1)
-
-
-class _Residual(nn.Module):
-    """Two convolutions whose result is added to their input."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.first = conv(count, count)
-        self.second = conv(count, count)
-
-    def forward(self, x: Tensor) -> Tensor:
-        change = self.second(functional.relu(self.first(functional.relu(x))))
-        return cast(Tensor, x + change)

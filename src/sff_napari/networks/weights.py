@@ -4,7 +4,9 @@ A file holds the tensors of one network (floating point, half precision where
 that is safe) and, in its header, text fields: format, kind, width,
 scale, architecture, package version, data, seed, scores and a SHA-256 of the tensors.
 Files named ``interpolation.safetensors``, ``unfolding.safetensors``,
-``fusion.safetensors`` and ``filling.safetensors`` in one folder are a set.
+``fusion.safetensors`` and ``filling.safetensors`` in one folder are a set;
+``enlarging.safetensors`` and ``enlarging_stack.safetensors`` are one for slices at low
+magnification.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 import sff_napari
 from sff_napari.errors import InputError, WeightsError
 from sff_napari.io_atomic import write_bytes
+from sff_napari.networks.enlarging import EnlargingNetwork, StackEnlargingNetwork
 from sff_napari.networks.fusion import FusionNetwork
 from sff_napari.networks.inpainting import FillingNetwork
 from sff_napari.networks.interpolation import InterpolationNetwork
@@ -34,6 +37,7 @@ Network = (
     | UnfoldingNetwork
     | FusionNetwork
     | FillingNetwork
+    | EnlargingNetwork
     | ScanNetwork
     | Plain12
     | Cgrdn
@@ -46,6 +50,8 @@ NETWORKS: dict[str, type[Network]] = {
     "scan": ScanNetwork,
     "scan_plain12": Plain12,
     "scan_cgrdn": Cgrdn,
+    "enlarging": EnlargingNetwork,
+    "enlarging_stack": StackEnlargingNetwork,
 }
 FORMAT = "sff-napari-weights"
 ARCHITECTURE = "1"
@@ -66,8 +72,8 @@ class WeightsInfo:
 
     Parameters
     ----------
-    kind : {"interpolation", "unfolding", "fusion", "filling"}
-        The network.
+    kind : str
+        The network, a key of `NETWORKS`.
     width : float
         Its width multiplier.
     data : str
@@ -114,8 +120,8 @@ def new_network(kind: str, width: float = 1.0, scale: int = 1) -> Network:
 
     Parameters
     ----------
-    kind : {"interpolation", "unfolding", "fusion", "filling"}
-        The network.
+    kind : str
+        The network, a key of `NETWORKS`.
     width : float
         Factor on all channel counts.
     scale : int
@@ -172,7 +178,7 @@ def load(kind: str, path: str | Path | None = None, device: torch.device | str =
 
     Parameters
     ----------
-    kind : {"interpolation", "unfolding", "fusion", "filling"}
+    kind : str
         The network.
     path : str or Path, optional
         A weights file, or a folder with a set; the weights that come with the
@@ -182,7 +188,7 @@ def load(kind: str, path: str | Path | None = None, device: torch.device | str =
 
     Returns
     -------
-    InterpolationNetwork, UnfoldingNetwork, FusionNetwork or FillingNetwork
+    Network
         float32, in evaluation mode, without gradients.
 
     Raises

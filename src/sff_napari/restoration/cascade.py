@@ -48,10 +48,10 @@ from sff_napari.restoration.neighbours.placement import (
     distance_between,
     start_offset,
 )
-from sff_napari.restoration.tiling import grown, tiles
 from sff_napari.restoration.unfolding.fitted_fold import LawUnfolding, clearance
 from sff_napari.restoration.unfolding.network import NetworkUnfolding, NoUnfolding
 from sff_napari.restoration.unfolding.several_folds import fit_folds
+from sff_napari.tiling import grown, tiles
 from sff_napari.warp import sample
 
 CONFIDENCE_STEP = CERTAINTY_STEP

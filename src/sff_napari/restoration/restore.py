@@ -29,7 +29,7 @@ from sff_napari.restoration.fusion.seamless import FUSIONS, Fusion
 from sff_napari.restoration.interpolation.weighted import INTERPOLATIONS, Interpolation
 from sff_napari.restoration.methods import UNFOLDINGS, Methods, Unfolding
 from sff_napari.restoration.neighbours.aligned import aligned_neighbours
-from sff_napari.restoration.tiling import DEFAULT_TILE, tiles
+from sff_napari.tiling import DEFAULT_TILE, tiles
 from sff_napari.warp import sample
 
 _log = logging.getLogger(__name__)

@@ -238,7 +238,7 @@ def open_sets(settings: TrainingSettings) -> tuple[TripleSet, TripleSet]:
     for spec in settings.data:
         reopen = partial(open_stack, spec.path)
         depth = len(reopen())
-        numbers = _numbers(spec, depth)
+        numbers = slice_numbers(spec, depth)
         kept, last = numbers[: len(numbers) - held_out], numbers[len(numbers) - held_out :]
         train.append(TripleSource(str(spec), reopen, _inner(kept, spec)))
         if held_out:
@@ -247,7 +247,7 @@ def open_sets(settings: TrainingSettings) -> tuple[TripleSet, TripleSet]:
     for spec in settings.validate:
         reopen = partial(open_stack, spec.path)
         depth = len(reopen())
-        centres = _outer(_numbers(spec, depth), depth)
+        centres = _outer(slice_numbers(spec, depth), depth)
         validate.append(TripleSource(str(spec), reopen, centres))
     if settings.neuropil:
         made = partial(_Synthetic, settings.neuropil, settings.seed)
@@ -279,8 +279,14 @@ class _Synthetic:
         return self._made[z]
 
 
-def _numbers(spec: DataSpec, depth: int) -> list[int]:
-    """Return the slice numbers of a record, in order."""
+def slice_numbers(spec: DataSpec, depth: int) -> list[int]:
+    """Return the slice numbers of a record, in order.
+
+    Raises
+    ------
+    InputError
+        If one lies outside of a stack of `depth` slices.
+    """
     if spec.slices is None:
         return list(range(depth))
     numbers = sorted({z for first, last in spec.slices for z in range(first, last + 1)})

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sff_napari.progress import ProgressCallback
-from sff_napari.restoration.tiling import grown, tiles
+from sff_napari.tiling import grown, tiles
 from sff_napari.training.data import Source, TripleSet
 
 _TILE = 1024

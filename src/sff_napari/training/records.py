@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -17,6 +17,14 @@ from torch import Tensor
 from sff_napari.errors import InputError, StackError
 from sff_napari.io_atomic import explain, write_bytes, write_json
 from sff_napari.training.settings import TrainingSettings
+
+
+class Settings(Protocol):
+    """What a run is made of, whatever it trains."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON types."""
+
 
 LOG_FIELDS = (
     "stage",
@@ -44,7 +52,7 @@ class RunFolder:
         self.path = Path(path)
         self.log = self.path / "log.csv"
 
-    def begin(self, settings: TrainingSettings, command: str) -> None:
+    def begin(self, settings: Settings, command: str) -> None:
         """Make the folder and store the settings and the command that started the run.
 
         Raises
@@ -72,13 +80,20 @@ class RunFolder:
             If there is no run, or its record is damaged.
         """
         self._make_folders()
-        return TrainingSettings.from_dict(self._record())
+        return TrainingSettings.from_dict(self.record())
 
     def commands(self) -> list[str]:
         """Return the commands that started and resumed the run, in order."""
-        return [str(command) for command in self._record().get("commands", [])]
+        return [str(command) for command in self.record().get("commands", [])]
 
-    def _record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
+        """Return what is stored of the run: its settings and commands.
+
+        Raises
+        ------
+        InputError
+            If there is no run, or its record is damaged.
+        """
         try:
             record = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
             if not isinstance(record, dict):
@@ -91,7 +106,7 @@ class RunFolder:
             raise InputError(f"The file run.json in {self.path} cannot be read.") from error
         return record
 
-    def store(self, settings: TrainingSettings, command: str) -> None:
+    def store(self, settings: Settings, command: str) -> None:
         """Store settings that changed where they may, and the command that resumed the run."""
         commands = [*self.commands(), command]
         write_json(self.path / "run.json", settings.to_dict() | {"commands": commands})

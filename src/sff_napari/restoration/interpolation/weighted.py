@@ -15,7 +15,7 @@ from sff_napari.devices import autocast
 from sff_napari.folds.curve import grid_points
 from sff_napari.networks import InterpolationNetwork
 from sff_napari.restoration.neighbours.neighbour import Neighbour
-from sff_napari.restoration.tiling import grown
+from sff_napari.tiling import grown
 from sff_napari.warp import sample
 
 Interpolation = Literal["motion", "mean", "network", "previous", "following"]

@@ -12,8 +12,8 @@ from sff_napari.folds import Fold
 from sff_napari.networks import UnfoldingNetwork
 from sff_napari.progress import Reporter
 from sff_napari.restoration.interpolation.weighted import Interpolator
-from sff_napari.restoration.tiling import grown, tiles
 from sff_napari.restoration.unfolding.fitted_fold import covered
+from sff_napari.tiling import grown, tiles
 from sff_napari.warp import sample
 
 _HALO = 128

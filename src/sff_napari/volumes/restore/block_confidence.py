@@ -29,8 +29,8 @@ from sff_napari.restoration.confidence import (
     filling_confidence,
     least_error,
 )
-from sff_napari.restoration.tiling import tiles
 from sff_napari.restoration.unfolding.fitted_fold import FittedFold, LawUnfolding
+from sff_napari.tiling import tiles
 from sff_napari.warp import sample
 
 BEYOND = (1.0, 16.0, 32.0, 48.0, 80.0, 128.0, 200.0, 320.0, 500.0, 800.0, 2000.0)

@@ -1,0 +1,101 @@
+"""Let a network add the detail that a low-magnification slice lacks."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sff_napari.devices import autocast
+from sff_napari.low_magnification.aligned import Aligned
+from sff_napari.low_magnification.resampling import back_project
+from sff_napari.networks import EnlargingNetwork, StackEnlargingNetwork
+from sff_napari.progress import Reporter
+from sff_napari.tiling import grown, tiles
+
+_TILE = 768
+_HALO = 96
+_TURNS = 4
+_MOST_TURNED = 1 << 22
+"""Pixels of a slice up to which it is looked at from several sides; more take too long."""
+
+
+def images_for(aligned: Aligned, network: EnlargingNetwork) -> Tensor:
+    """Return what the network takes, (1, images, Y, X)."""
+    if isinstance(network, StackEnlargingNetwork):
+        half = len(aligned.neighbours) // 2
+        before, after = aligned.neighbours[:half], aligned.neighbours[half:]
+        return torch.cat([*before, aligned.base, *after], dim=1)
+    apart = F.interpolate(aligned.disagreement(), scale_factor=aligned.factor, mode="nearest")
+    return torch.cat([aligned.base, aligned.mean_with_low(), *aligned.neighbours, apart], dim=1)
+
+
+def add_detail(
+    aligned: Aligned,
+    network: EnlargingNetwork,
+    device: torch.device,
+    reporter: Reporter,
+    turns: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return a slice with the detail a network expects, and the variance of its error.
+
+    Parameters
+    ----------
+    aligned : Aligned
+        The slice and its neighbours.
+    network : EnlargingNetwork
+        On `device`, in evaluation mode.
+    device : torch.device
+        Where it computes.
+    reporter : Reporter
+        Told of progress.
+    turns : int, optional
+        From how many sides (1 to 8) the slice is looked at; the mean counts.  Chosen by
+        its size where not given.
+
+    Returns
+    -------
+    image, variance : Tensor, (1, 1, Y, X)
+        On the processor, in working values; `image` reduces to the low slice.
+    """
+    images = images_for(aligned, network)
+    height, width = images.shape[-2:]
+    if turns is None:
+        turns = _TURNS if height * width <= _MOST_TURNED else 1
+    sums = torch.zeros((2, height, width))
+    parts = list(tiles((height, width), _TILE))
+    halo = -(-_HALO // network.multiple) * network.multiple
+    done = 0
+    for rows, columns in parts:
+        outer, inner = grown(rows, columns, (height, width), halo, network.multiple)
+        part = images[..., outer[0], outer[1]]
+        for turn in range(turns):
+            reporter(done / (len(parts) * turns), "adding detail")
+            found = _unturned(_run(network, _turned(part, turn), aligned.factor, device), turn)
+            sums[:, rows, columns] += found[0, :, inner[0], inner[1]] / turns
+            done += 1
+    detail, variance = sums[None, :1], sums[None, 1:]
+    return back_project(aligned.base + detail, aligned.low, aligned.factor), variance
+
+
+def _run(network: EnlargingNetwork, images: Tensor, factor: int, device: torch.device) -> Tensor:
+    """Return the detail and the variance of its error, (1, 2, Y, X), of images of any size."""
+    height, width = images.shape[-2:]
+    below, right = -height % network.multiple, -width % network.multiple
+    padded = F.pad(images, (0, right, 0, below), mode="replicate").to(device)
+    padded = padded.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad(), autocast(device):
+        found = network(padded, torch.tensor([float(factor)], device=device))
+    detail, doubt = found.float().cpu()[..., :height, :width].split(1, dim=1)
+    return torch.cat([detail, doubt.exp()], dim=1)
+
+
+def _turned(images: Tensor, turn: int) -> Tensor:
+    """Return images seen from one of eight sides."""
+    images = torch.rot90(images, turn % 4, (-2, -1))
+    return images.flip(-1) if turn >= 4 else images
+
+
+def _unturned(images: Tensor, turn: int) -> Tensor:
+    images = images.flip(-1) if turn >= 4 else images
+    return torch.rot90(images, -(turn % 4), (-2, -1))

@@ -1,0 +1,1 @@
+"""Train the networks that add detail to slices at low magnification."""
