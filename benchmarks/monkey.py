@@ -116,7 +116,8 @@ class Monkey:
         self.counts: Counter[str] = Counter()
         self.faults: list[str] = []
         self.doing = "start"
-        self.meant_until: dict[str, float] = {}
+        self.meant_until: dict[str, tuple[float, int]] = {}
+        self.step = 0
         sys.excepthook = self.on_exception
         self.viewer = napari.Viewer()
         self.viewer.window._qt_window.setGeometry(0, 0, 1200, 860)
@@ -182,7 +183,12 @@ class Monkey:
         """Compare with what there was, and write the journal."""
         now = self.ledger()
         clock = time.monotonic()
-        meant = {name for name, until in self.meant_until.items() if until > clock}
+        self.step += 1
+        meant = {
+            name
+            for name, (until, step) in self.meant_until.items()
+            if until > clock or step >= self.step
+        }
         restoring = meant & {"restore", "restore_all"}
         meant -= restoring
         for path, was in before.items():
@@ -233,8 +239,11 @@ class Monkey:
             QTest.keyClick(box, Qt.Key.Key_Escape)
 
     def mean(self, name: str, seconds: float = 2.0) -> None:
-        """Note that something was done that may change results."""
-        self.meant_until[name] = time.monotonic() + seconds
+        """Note that something was done that may change results, soon or by the next step.
+
+        On a busy machine a click alone can take longer than the seconds.
+        """
+        self.meant_until[name] = time.monotonic() + seconds, self.step + 2
 
     # -- doing ------------------------------------------------------------------------
 

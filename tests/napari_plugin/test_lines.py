@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sff_napari import Fold
+
 DAMAGED = 2
 
 LINE = [(10.0, 100.0), (200.0, 120.0)]
@@ -254,6 +256,26 @@ def test_a_result_that_comes_while_a_line_is_drawn_is_kept(panel, draw, give_res
     layer._is_creating = False
     layer.remove([1])
     assert list(layer.features["state"]) == ["restored"]
+
+
+def test_lines_that_are_found_while_one_is_drawn_do_not_lose_it(panel, draw, settle):
+    c = panel.controller
+    draw(c, LINE)
+    layer = c.lines.layer
+    panel.viewer.layers.selection.active = layer
+    layer.mode = "add_polyline"
+    # A person has clicked three times; the last point is where the mouse is.
+    layer._is_creating = True
+    points = [[DAMAGED, y, 150.0 + y / 9] for y in (20.0, 60.0, 110.0, 111.0)]
+    with c.lines._silence():
+        layer.add([np.array(points)], shape_type="path")
+    layer._moving_value = (1, 3)
+    c._add_found((DAMAGED,), [Fold([(0.0, 30.0), (223.0, 40.0)], 5.0, source="detected")])
+    settle(c)
+    assert len(c.lines.records) == 3
+    assert layer.nshapes == 3
+    assert list(layer.features["uid"]) == c.lines._order
+    assert any(len(record.vertices) == 3 for record in c.lines.records.values())
 
 
 def test_moving_the_slider_compiles_no_shader_and_draws_no_empty_outline(panel, draw, settle):

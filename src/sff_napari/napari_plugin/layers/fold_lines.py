@@ -197,6 +197,7 @@ class FoldLines(QObject):
 
     def load(self, records: Iterable[FoldRecord]) -> None:
         """Replace all lines by those of a session; there is nothing to undo afterwards."""
+        self._end_drawing()
         before = {record.index for record in self.records.values()}
         lines = {record.uid: record for record in records}
         self._show(lines)
@@ -215,16 +216,19 @@ class FoldLines(QObject):
         merge : hashable, optional
             Steps with the same value in quick succession count as one.
         """
+        self._end_drawing()
         lines = {**self.records, **{record.uid: record for record in records}}
         self._commit(lines, text, merge)
 
     def remove(self, uids: Iterable[str]) -> None:
         """Delete lines; one step to undo."""
         gone = set(uids)
+        self._end_drawing()
         self._commit({uid: r for uid, r in self.records.items() if uid not in gone})
 
     def apply(self, changes: Mapping[str, FoldRecord | None]) -> None:
         """Give some lines another state, None for no line; no step to undo."""
+        self._end_drawing()
         lines = {**self.records}
         for uid, record in changes.items():
             if record is None:
@@ -235,6 +239,16 @@ class FoldLines(QObject):
         if touched:
             self._show(lines)
             self.changed.emit(touched)
+
+    def _end_drawing(self) -> None:
+        """Take in the line that is being drawn, before lines are changed from elsewhere."""
+        layer = self.layer
+        if layer is None or layer not in self.viewer.layers or self._quiet:
+            return
+        if compat.is_drawing(layer):
+            compat.finish_drawing(layer)
+        if layer.nshapes != len(self._order):
+            self._read_layer()
 
     def _commit(
         self, lines: Lines, text: str = "", merge: Hashable = None, *, show: bool = True
