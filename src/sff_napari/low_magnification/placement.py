@@ -32,7 +32,7 @@ Grey = NDArray[np.float32]
 
 
 def find_placement(
-    low: Grey, neighbours: Sequence[Grey], factor: int
+    low: Grey, neighbours: Sequence[Grey], factor: int, near: Similarity | None = None
 ) -> tuple[Similarity, str | None]:
     """Return where a low-magnification slice lies on the stack, by its neighbours.
 
@@ -48,6 +48,9 @@ def find_placement(
         One or two, NaN-free, in grey values like those of `low`.
     factor : int
         Pixels of the stack along the side of one of the low slice.
+    near : Similarity, optional
+        A placement, such as one made by hand, near which it is looked for; everywhere
+        if not given.
 
     Returns
     -------
@@ -67,7 +70,9 @@ def find_placement(
     for neighbour in neighbours:
         fixed = _as_low(neighbour, factor, step)
         moving = _fitted(small, fixed.shape)
-        if start is None and is_roughly_aligned(moving, fixed):
+        if near is not None:
+            start = _reduced(near, step, (fixed.shape[0], fixed.shape[1]))
+        elif start is None and is_roughly_aligned(moving, fixed):
             start = in_place((fixed.shape[0], fixed.shape[1]))
         one = estimate_similarity(moving, fixed, side=_FINEST, start=start)
         found.append(_at_full(one, step, shape))
@@ -120,6 +125,14 @@ def _at_full(found: Similarity, step: int, shape: tuple[int, int]) -> Similarity
     target = step * found.apply(centre[None]) + (step - 1) / 2
     dy, dx = (target - full.apply(place))[0]
     return replace(full, shift=(float(dy), float(dx)))
+
+
+def _reduced(full: Similarity, step: int, shape: tuple[int, int]) -> Similarity:
+    """Return a similarity of full slices as one of slices (Y, X) reduced by `step`."""
+    centre = (np.array(shape) - 1) / 2
+    target = (full.apply((step * centre + (step - 1) / 2)[None])[0] - (step - 1) / 2) / step
+    dy, dx = target - centre
+    return replace(full, shift=(float(dy), float(dx)), shape=shape)
 
 
 def _mean(found: Sequence[Similarity]) -> Similarity:

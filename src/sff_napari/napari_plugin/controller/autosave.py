@@ -135,8 +135,9 @@ class Autosave(QObject):
         except StackError as error:
             self.failed.emit(str(error))
             return None
-        own = found.identity == identity and (found.folds or found.slices or found.searched)
-        return found if own else None
+        # Placements are a person's work, too; what else the settings hold is not.
+        work = (found.folds, found.slices, found.searched, found.settings.get("placements"))
+        return found if found.identity == identity and any(work) else None
 
     def _free(self, places: list[Path], identity: Identity) -> tuple[Sidecar, SessionLock | None]:
         """Return the first place that nobody uses and that can be written to."""

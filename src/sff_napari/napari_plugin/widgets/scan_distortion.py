@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,6 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QFormLayout,
     QLabel,
     QSlider,
@@ -139,19 +137,7 @@ class ScanWidget(SliceDock):
         self.beside = QCheckBox("Use neighbouring slices")
         self.beside.setChecked(True)
         self.beside.setToolTip("Finds slow drift against the slices before and after.")
-        self.method = QComboBox()
-        for name, words in METHODS.items():
-            self.method.addItem(words, name)
-        self.method.setToolTip("How the slice is restored.")
-        self.method.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.method.setMinimumContentsLength(8)
-        self.weights: str | None = None
-        self.weights_file = self.button(
-            "bundled", "Weights of the network: the bundled ones, or a file.", self.choose_weights
-        )
-        self.weights_file.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.method = self.choices(METHODS, "How the slice is restored.")
         form = QFormLayout()
         form.addRow("Fast axis", self.axis)
         form.addRow("Strength", self.row(self.strength, self.percent))
@@ -169,10 +155,10 @@ class ScanWidget(SliceDock):
         self.preview.toggled.connect(self._on_preview)
         layout.addWidget(self.preview)
         self.strength.valueChanged.connect(lambda value: self.percent.setText(f"{value} %"))
-        self.strength.valueChanged.connect(self._on_choice)
-        self.axis.currentIndexChanged.connect(self._on_choice)
-        self.method.currentIndexChanged.connect(self._on_choice)
-        self.only.toggled.connect(self._on_choice)
+        self.strength.valueChanged.connect(self.on_choice)
+        self.axis.currentIndexChanged.connect(self.on_choice)
+        self.method.currentIndexChanged.connect(self.on_choice)
+        self.only.toggled.connect(self.on_choice)
 
     def add_plot(self, layout: QVBoxLayout) -> None:
         """Add the displacement over rows."""
@@ -189,19 +175,6 @@ class ScanWidget(SliceDock):
             "method": self.method.currentData(),
             "weights": self.weights,
         }
-
-    def choose_weights(self) -> None:
-        """Ask for weights of a network; back to the bundled ones if none are chosen."""
-        name, _ = QFileDialog.getOpenFileName(
-            self, "Weights of the network", "", "Weights (*.safetensors)"
-        )
-        self.use_weights(name or None)
-
-    def use_weights(self, path: str | None) -> None:
-        """Take the weights in a file, or the bundled ones for None."""
-        self.weights = path
-        self.weights_file.setText("bundled" if path is None else Path(path).name)
-        self._on_choice()
 
     def request(self) -> ScanRequest | None:
         """Return what is to be done with the slice that is shown."""
@@ -277,7 +250,8 @@ class ScanWidget(SliceDock):
 
     # -- preview -------------------------------------------------------------------------
 
-    def _on_choice(self, *_: Any) -> None:
+    def on_choice(self, *_: Any) -> None:
+        """Preview anew."""
         if self.preview.isChecked():
             self._again.start()
 
@@ -290,7 +264,7 @@ class ScanWidget(SliceDock):
     def _on_slice(self, *_: Any) -> None:
         super()._on_slice()
         if not self._ended.is_set():
-            self._on_choice()
+            self.on_choice()
 
     def _corner(self, source: ImageSource) -> tuple[int, int]:
         """Return the upper left pixel of the part in the middle of the view."""

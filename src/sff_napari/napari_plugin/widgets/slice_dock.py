@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -64,16 +65,16 @@ class SliceDock(Dock):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
         self.repairs: SliceRepairs | None = None
+        self.weights: str | None = None
+        self.weights_file = self.button(
+            "bundled", "Weights of the network: the bundled ones, or a file.", self.choose_weights
+        )
+        self.weights_file.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.flicker = Flicker(self, self._overlays)
         layout = self.content
         layout.addWidget(wrapped(self.INTRODUCTION))
         form = QFormLayout()
-        self.image = QComboBox()
-        self.image.setToolTip("The image or stack in work; it changes only here.")
-        self.image.setMinimumContentsLength(8)
-        self.image.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        self.image = self.choices({}, "The image or stack in work; it changes only here.")
         self.image.activated.connect(lambda at: self.choose(self.image.itemData(at)))
         form.addRow("Image", self.image)
         layout.addLayout(form)
@@ -117,6 +118,33 @@ class SliceDock(Dock):
         self._connect()
         self._list_images()
         self.show_state()
+
+    @staticmethod
+    def choices(words: Mapping[str, str], tip: str) -> QComboBox:
+        """Return a list of choices, by their names, that asks for little room."""
+        box = QComboBox()
+        for name, text in words.items():
+            box.addItem(text, name)
+        box.setToolTip(tip)
+        box.setMinimumContentsLength(8)
+        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        return box
+
+    def choose_weights(self) -> None:
+        """Ask for weights of a network; back to the bundled ones if none are chosen."""
+        name, _ = QFileDialog.getOpenFileName(
+            self, "Weights of the network", "", "Weights (*.safetensors)"
+        )
+        self.use_weights(name or None)
+
+    def use_weights(self, path: str | None) -> None:
+        """Take the weights in a file, or the bundled ones for None."""
+        self.weights = path
+        self.weights_file.setText("bundled" if path is None else Path(path).name)
+        self.on_choice()
+
+    def on_choice(self, *_: Any) -> None:
+        """Take note that something was chosen for the next restoration."""
 
     def add_form(self, layout: QVBoxLayout) -> None:
         """Add the controls of the restorer."""
