@@ -16,6 +16,7 @@ _COMMANDS = {
     "demo": "Simulate a fold, detect it, restore the slice, and show the result.",
     "detect": "Find the folds of a stack.",
     "restore": "Restore the slices that have folds.",
+    "enlarge": "Make slices at full resolution that exist only at low magnification.",
     "verify": "Check a restored volume against its record.",
     "revert": "Take folds of a restored volume back.",
     "export": "Write fold masks or displacements for tools that align volumes.",

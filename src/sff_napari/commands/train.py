@@ -103,7 +103,7 @@ _STAGES = ("interpolation", "unfolding", "fusion", "filling")
 @click.option("--neuropil", default=0, help="Synthetic slices to train on besides.")
 @click.option(
     "--factors",
-    default="8,8,8,4,4,16",
+    default="8,8,8,4,4",
     help="By how much slices are reduced, each as often as it stands here; for low-magnification.",
 )
 @click.option("--seed", default=0, help="The same seed gives the same samples and start.")

@@ -10,5 +10,6 @@ from sff_napari.low_magnification.enlarged import Enlarged
 from sff_napari.low_magnification.frame import Frame, in_place
 from sff_napari.low_magnification.methods import METHODS, Method
 from sff_napari.low_magnification.one_slice import enlarge
+from sff_napari.low_magnification.whole_stack import enlarge_stack
 
-__all__ = ["METHODS", "Enlarged", "Frame", "Method", "enlarge", "in_place"]
+__all__ = ["METHODS", "Enlarged", "Frame", "Method", "enlarge", "enlarge_stack", "in_place"]

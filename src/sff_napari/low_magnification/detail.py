@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sff_napari.devices import autocast
 from sff_napari.low_magnification.aligned import Aligned
-from sff_napari.low_magnification.resampling import back_project
+from sff_napari.low_magnification.resampling import back_project, enlarge_cubic
 from sff_napari.networks import EnlargingNetwork, StackEnlargingNetwork
 from sff_napari.progress import Reporter
 from sff_napari.tiling import grown, tiles
@@ -58,6 +62,12 @@ def add_detail(
     image, variance : Tensor, (1, 1, Y, X)
         On the processor, in working values; `image` reduces to the low slice.
     """
+    if aligned.factor not in network.factors:
+        known = at_factor(aligned, nearest_factor(aligned.factor, network.factors))
+        image, variance = add_detail(known, network, device, reporter, turns)
+        size = aligned.base.shape[-2:]
+        image = back_project(resized(image, size), aligned.low, aligned.factor)
+        return image, resized(variance, size).clamp_min(0)
     images = images_for(aligned, network)
     height, width = images.shape[-2:]
     if turns is None:
@@ -78,6 +88,26 @@ def add_detail(
     return back_project(aligned.base + detail, aligned.low, aligned.factor), variance
 
 
+def nearest_factor(factor: int, known: Sequence[int]) -> int:
+    """Return which of the factors that a network knows is nearest to one that it does not."""
+    return min(known, key=lambda one: abs(math.log(one / factor)))
+
+
+def at_factor(aligned: Aligned, factor: int) -> Aligned:
+    """Return the same slice and neighbours in a frame of another factor."""
+    size = (aligned.low.shape[-2] * factor, aligned.low.shape[-1] * factor)
+    base = back_project(enlarge_cubic(aligned.low, factor), aligned.low, factor)
+    neighbours = tuple(resized(one, size) for one in aligned.neighbours)
+    return replace(aligned, factor=factor, base=base, neighbours=neighbours)
+
+
+def resized(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Return an image (1, 1, Y, X) at another size, by area if smaller, else by cubics."""
+    if size[0] < image.shape[-2]:
+        return F.interpolate(image, size=tuple(size), mode="area")
+    return F.interpolate(image, size=tuple(size), mode="bicubic", align_corners=False)
+
+
 def _run(network: EnlargingNetwork, images: Tensor, factor: int, device: torch.device) -> Tensor:
     """Return the detail and the variance of its error, (1, 2, Y, X), of images of any size."""
     height, width = images.shape[-2:]
@@ -85,7 +115,7 @@ def _run(network: EnlargingNetwork, images: Tensor, factor: int, device: torch.d
     padded = F.pad(images, (0, right, 0, below), mode="replicate").to(device)
     padded = padded.contiguous(memory_format=torch.channels_last)
     with torch.no_grad(), autocast(device):
-        found = network(padded, torch.tensor([float(factor)], device=device))
+        found = network(padded, factor)
     detail, doubt = found.float().cpu()[..., :height, :width].split(1, dim=1)
     return torch.cat([detail, doubt.exp()], dim=1)
 

@@ -18,7 +18,7 @@ from sff_napari.networks.blocks import (
     soften_residuals,
 )
 
-_BLOCKS = (2, 2, 2)
+_BLOCKS = (1, 2, 2)
 _UNSHUFFLE = 4
 
 
@@ -41,7 +41,9 @@ class EnlargingNetwork(nn.Module):
 
     kind = "enlarging"
     multiple = 16
-    levels: tuple[int, ...] = (64, 96, 112)
+    factors = (4, 8)
+    """By how much it enlarges: each has a first and a last layer of its own."""
+    levels: tuple[int, ...] = (72, 104, 112)
     """Channels at a quarter, an eighth and a sixteenth of the resolution."""
     images = 5
     """Images it takes: the enlarged low slice, the mean of the neighbours with its low band
@@ -52,7 +54,7 @@ class EnlargingNetwork(nn.Module):
         self.width = checked_width(width)
         counts = [channels(count, self.width) for count in self.levels]
         block = _UNSHUFFLE**2
-        self.first = conv(self.images * block + 1, counts[0])
+        self.first = nn.ModuleList(conv(self.images * block, counts[0]) for _ in self.factors)
         self.before = nn.ModuleList(
             _residuals(count, number) for count, number in zip(counts, _BLOCKS, strict=True)
         )
@@ -67,21 +69,23 @@ class EnlargingNetwork(nn.Module):
             _residuals(count, number)
             for count, number in zip(counts[:-1], _BLOCKS[:-1], strict=True)
         )
-        self.last = conv(counts[0], 2 * block)
+        self.last = nn.ModuleList(conv(counts[0], 2 * block) for _ in self.factors)
         initialise(self)
         soften_residuals(self)
         with torch.no_grad():
-            self.last.weight.mul_(0.05)
+            for layer in self.last.children():
+                assert isinstance(layer, nn.Conv2d)
+                layer.weight.mul_(0.05)
 
-    def forward(self, images: Tensor, factor: Tensor) -> Tensor:
+    def forward(self, images: Tensor, factor: int) -> Tensor:
         """Return what to add to the enlarged slice, and how sure that is.
 
         Parameters
         ----------
         images : Tensor, (B, images, Y, X)
             Grey values of mean about 0 and spread about 1; sides are multiples of 16.
-        factor : Tensor, (B,)
-            By how much the slices are enlarged.
+        factor : int
+            By how much the slices are enlarged, one of `factors`.
 
         Returns
         -------
@@ -91,17 +95,20 @@ class EnlargingNetwork(nn.Module):
         Raises
         ------
         InputError
-            If the number of images or their sides do not fit.
+            If the factor, the number of images or their sides do not fit.
         """
         height, width = images.shape[-2:]
+        if factor not in self.factors:
+            raise InputError(
+                f"The enlarging network knows the factors {self.factors}, not {factor}."
+            )
         if images.shape[1] != self.images or height % self.multiple or width % self.multiple:
             raise InputError(
                 f"The enlarging network needs {self.images} images with sides that are multiples "
                 f"of {self.multiple}, not {tuple(images.shape[1:])}."
             )
-        x = functional.pixel_unshuffle(images, _UNSHUFFLE)
-        known = (torch.log2(factor.to(x)) - 3)[:, None, None, None].expand(-1, 1, *x.shape[-2:])
-        x = self.first(torch.cat([x, known], dim=1))
+        end = self.factors.index(factor)
+        x = self.first[end](functional.pixel_unshuffle(images, _UNSHUFFLE))
         kept: list[Tensor] = []
         for index, block in enumerate(self.before):
             x = block(x if index == 0 else self.down[index - 1](x))
@@ -111,7 +118,7 @@ class EnlargingNetwork(nn.Module):
         ):
             x = functional.interpolate(smaller(x), scale_factor=2.0, mode="nearest")
             x = block(x + skip)
-        detail, doubt = functional.pixel_shuffle(self.last(x), _UNSHUFFLE).float().split(1, dim=1)
+        detail, doubt = functional.pixel_shuffle(self.last[end](x), _UNSHUFFLE).float().split(1, 1)
         return torch.cat([detail, doubt.clamp(-6, 3)], dim=1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from sff_napari.volumes.plan.volume_plan import VolumePlan, plan_volume
 from sff_napari.volumes.run.executors import Threads
 from sff_napari.volumes.run.folder import RECORDS, WORK, Folder
 from sff_napari.volumes.run.lock import Lock
-from sff_napari.volumes.run.restored_volume import PLAN, SELF, read_plan
+from sff_napari.volumes.run.restored_volume import PLAN, SELF, RestoredVolume, read_plan
 from sff_napari.volumes.run.run_result import RunResult
 from sff_napari.volumes.run.task import Pool
 from sff_napari.volumes.verify import records
@@ -142,7 +142,7 @@ def restore_volume(
         present = []
         if failed and not plans:
             raise InputError(next(iter(failed.values())))
-        outcome = _make(request, plan, plans, failed, pool, reporter)
+        outcome = make_volume(request, plan, plans, failed, pool, reporter)
     outcome.notes[:0] = plan.notes
     reporter(1.0, "done")
     return Summary(request.target, outcome, present, time.perf_counter() - start)
@@ -178,15 +178,32 @@ def _absent(stack: Stack, wanted: Collection[int]) -> list[str]:
     return found
 
 
-def _make(
+def make_volume(
     request: VolumeRequest,
     plan: VolumePlan,
     plans: list[SlicePlan],
     failed: Mapping[int, str],
     pool: Pool,
     reporter: Reporter,
+    prepare: Callable[[RestoredVolume], None] | None = None,
 ) -> RunResult:
-    """Make a result that is not there, or go on with one that is being made."""
+    """Make a result that is not there, or go on with one that is being made.
+
+    Parameters
+    ----------
+    request : VolumeRequest
+        What is asked for.
+    plan, plans : VolumePlan, list of SlicePlan
+        What is done to the volume, and to its slices.
+    failed : mapping of int to str
+        Slices for which nothing can be done, each with a sentence.
+    pool : Pool
+        What does the work.
+    reporter : Reporter
+        Told of progress.
+    prepare : callable, optional
+        Called with the empty result, to store patches that are made already.
+    """
     target, stack = request.target, request.stack
     part = part_of(target)
     if (part / PLAN).exists() and changed_since(part, stack):
@@ -211,6 +228,8 @@ def _make(
             plan.write(part)
         Folder(part).put(records.TODO, _todo(plans))
         build = Pipeline(part, plan.origin, pool, request.settings, reporter, fresh=True)
+        if prepare is not None:
+            prepare(build.volume)
         outcome = build.run(plans, failed, {})
         carry(part, plan.origin)
         try:

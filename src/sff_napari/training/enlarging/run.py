@@ -29,6 +29,7 @@ MAY_CHANGE = ("device", "threads", "max_minutes", "data_note", "licence")
 _DOUBT = 0.02
 """Weight of the likelihood of the error beside the error itself."""
 _WARM_UP = 50
+_QUICK = 10
 _LOG_EVERY = 200
 _LARGEST_GRADIENT = 1.0
 _VALIDATED = 512
@@ -228,7 +229,7 @@ class EnlargingTrainer:
         nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
         self.optimiser.step()
         # At the start the average follows quickly: what it began with is no use.
-        step = max(1 - self.settings.averaging, 1 / (self.state.iteration + 1))
+        step = max(1 - self.settings.averaging, _QUICK / (self.state.iteration + _QUICK))
         with torch.no_grad():
             for kept, now in zip(self.kept.parameters(), self.network.parameters(), strict=True):
                 kept.lerp_(now, step)
@@ -239,9 +240,8 @@ class EnlargingTrainer:
     ) -> tuple[Tensor, Tensor]:
         """Return slices with detail that reduce to `low`, and the log variance of their error."""
         images = images.to(self.device).contiguous(memory_format=torch.channels_last)
-        factors = torch.full((len(images),), float(factor), device=self.device)
         with self.context():
-            found = network(images, factors)
+            found = network(images, factor)
         detail, doubt = found.float().split(1, dim=1)
         return back_project(base + detail, low, factor), doubt
 

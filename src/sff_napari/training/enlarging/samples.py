@@ -28,7 +28,7 @@ from sff_napari.stacks import open_stack
 from sff_napari.training.data import slice_numbers
 from sff_napari.training.settings import DataSpec
 
-_ZOOMED = 0.35
+_ZOOMED = 0.25
 _ZOOMS = (0.8, 1.4)
 """Share of the samples that are seen at another size, and between which sizes."""
 

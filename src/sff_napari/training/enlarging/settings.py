@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
 from sff_napari.errors import InputError
-from sff_napari.low_magnification.frame import LARGEST_FACTOR
+from sff_napari.networks import EnlargingNetwork
 from sff_napari.training.settings import DataSpec, Precision
 
 STAGES = ("enlarging", "enlarging_stack")
-SHARES = {"enlarging": 0.7, "enlarging_stack": 0.3}
+SHARES = {"enlarging": 0.75, "enlarging_stack": 0.25}
 """How a time limit is shared among the networks."""
 REACH = {"enlarging": 1, "enlarging_stack": 2}
 """How many slices on each side a network sees."""
@@ -56,7 +56,7 @@ class EnlargingSettings:
     data: tuple[DataSpec, ...]
     validate: tuple[DataSpec, ...] = ()
     stages: tuple[str, ...] = STAGES
-    factors: tuple[int, ...] = (8, 8, 8, 4, 4, 16)
+    factors: tuple[int, ...] = (8, 8, 8, 4, 4)
     width: float = 1.0
     max_minutes: float | None = None
     iterations: int = 20_000
@@ -64,8 +64,8 @@ class EnlargingSettings:
     crop: int = 256
     rate: float = 1e-3
     final_rate: float = 1e-5
-    varied: float = 0.4
-    degraded: float = 0.25
+    varied: float = 0.25
+    degraded: float = 0.1
     averaging: float = 0.998
     seed: int = 0
     save_every: int = 200
@@ -89,8 +89,9 @@ class EnlargingSettings:
                 f"There is no network {', '.join(unknown) or '(none given)'} for slices at low "
                 f"magnification: choose among {', '.join(STAGES)}."
             )
-        if not self.factors or not all(2 <= f <= LARGEST_FACTOR for f in self.factors):
-            raise InputError(f"The factors must be whole numbers from 2 to {LARGEST_FACTOR}.")
+        known = EnlargingNetwork.factors
+        if not self.factors or not set(self.factors) <= set(known):
+            raise InputError(f"The factors must be among {', '.join(map(str, known))}.")
         if self.crop < 64 or any(self.crop % f for f in (16, *self.factors)):
             raise InputError(
                 f"A crop of {self.crop} px cannot be reduced by {self.factors}: use a multiple of "
