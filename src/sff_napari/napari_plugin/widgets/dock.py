@@ -42,6 +42,7 @@ class Dock(QWidget):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self.viewer = compat.real_viewer(napari_viewer)
+        compat.keep_shader_programs()
         self.job: Job | None = None
         inside = QWidget()
         self.content = QVBoxLayout(inside)

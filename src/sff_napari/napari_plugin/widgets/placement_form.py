@@ -116,8 +116,11 @@ class PlacedLayer:
     def remove(self) -> None:
         """Take the layer away."""
         if self.layer in self.viewer.layers:
+            was_active = self.viewer.layers.selection.active is self.layer
             self.layer.mode = "pan_zoom"
             self.viewer.layers.remove(self.layer)
+            if was_active and self.source.layer in self.viewer.layers:
+                self.viewer.layers.selection.active = self.source.layer
 
     def _stack_to_world(self) -> NDArray[np.float64]:
         """Return the map (3, 3) from the stack's (y, x) to the world's."""

@@ -294,7 +294,8 @@ class SliceDock(Dock):
         self.compare.setEnabled(result is not None and state != "rejected")
         self.keep.setEnabled(result is not None and state in ("restored", "rejected"))
         self.reject.setEnabled(result is not None and not busy)
-        self.reject.setText("Reject" if state in ("restored", "stale") else "Undecided")
+        decided = state in ("accepted", "rejected")
+        self.reject.setText("Undecided" if decided else "Reject")
         kept = repairs is not None and any(
             r.record.state == "accepted" for r in repairs.store.all()
         )
