@@ -117,7 +117,7 @@ class Monkey:
         self.faults: list[str] = []
         self.doing = "start"
         self.meant_until: dict[str, tuple[float, int]] = {}
-        self.step = 0
+        self.done = 0
         sys.excepthook = self.on_exception
         self.viewer = napari.Viewer()
         self.viewer.window._qt_window.setGeometry(0, 0, 1200, 860)
@@ -183,11 +183,11 @@ class Monkey:
         """Compare with what there was, and write the journal."""
         now = self.ledger()
         clock = time.monotonic()
-        self.step += 1
+        self.done += 1
         meant = {
             name
             for name, (until, step) in self.meant_until.items()
-            if until > clock or step >= self.step
+            if until > clock or step >= self.done
         }
         restoring = meant & {"restore", "restore_all"}
         meant -= restoring
@@ -243,7 +243,7 @@ class Monkey:
 
         On a busy machine a click alone can take longer than the seconds.
         """
-        self.meant_until[name] = time.monotonic() + seconds, self.step + 2
+        self.meant_until[name] = time.monotonic() + seconds, self.done + 2
 
     # -- doing ------------------------------------------------------------------------
 

@@ -26,13 +26,13 @@ LARGEST_SHIFT = 64.0
 
 
 def global_shift(
-    here: Features, there: Features, least_overlap: float = 0.3, largest: float = LARGEST_SHIFT
+    fixed: Features, moving: Features, least_overlap: float = 0.3, largest: float = LARGEST_SHIFT
 ) -> tuple[Tensor, float]:
     """Return the translation between two slices and how well they agree at it.
 
     Parameters
     ----------
-    here, there : Features
+    fixed, moving : Features
         On the same grid.
     least_overlap : float
         Share of the slice that must be compared for a shift to count.
@@ -42,26 +42,26 @@ def global_shift(
     Returns
     -------
     shift : Tensor, (2,)
-        (dy, dx) in px: `here` at x looks like `there` at x + shift.
+        (dy, dx) in px: `fixed` at x looks like `moving` at x + shift.
     score : float
         Correlation at that shift.
     """
-    height, width = here.values.shape
+    height, width = fixed.values.shape
     size = (2 * height, 2 * width)
-    a, b = here.values * here.known, there.values * there.known
+    a, b = fixed.values * fixed.known, moving.values * moving.known
 
     def correlate(left: Tensor, right: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(left, s=size).conj() * torch.fft.rfft2(right, s=size)
         return torch.fft.irfft2(spectrum, s=size)
 
-    norm = correlate(a.square(), there.known) * correlate(here.known, b.square())
-    overlap = correlate(here.known, there.known)
+    norm = correlate(a.square(), moving.known) * correlate(fixed.known, b.square())
+    overlap = correlate(fixed.known, moving.known)
     score = correlate(a, b) / norm.clamp_min(1e-3).sqrt()
     score = torch.where(
         overlap > least_overlap * height * width, score, torch.full_like(score, -1.0)
     )
     # In a small slice chance peaks at far shifts, where little is compared, stand as high.
-    reach = int(min(largest / here.pool, height / 7, width / 7))
+    reach = int(min(largest / fixed.pool, height / 7, width / 7))
     rows = torch.arange(-reach, reach + 1, device=a.device)
     near = score[rows % size[0]][:, rows % size[1]]
     best = int(near.argmax())
@@ -69,14 +69,14 @@ def global_shift(
     # peaks lie anywhere.
     close = near.clone()
     apart = rows.to(torch.float32)
-    close[(apart[:, None].square() + apart.square()) * here.pool**2 > _CLOSE**2] = -1.0
+    close[(apart[:, None].square() + apart.square()) * fixed.pool**2 > _CLOSE**2] = -1.0
     if float(close.max()) > 0.8 * float(near.max()) - 0.01:
         best = int(close.argmax())
     y, x = divmod(best, near.shape[1])
     shift = torch.tensor(
         [peak(near[:, x], y) - reach, peak(near[y], x) - reach], dtype=torch.float32
     )
-    return shift * here.pool, float(near[y, x])
+    return shift * fixed.pool, float(near[y, x])
 
 
 def peak(values: Tensor, index: int) -> float:
@@ -120,7 +120,7 @@ class DriftField:
         return sample(self.values[None], places[0][None], places[1][None], "bilinear", "border")[0]
 
 
-def drift_field(here: Features, there: Features, reach: float = 16.0) -> DriftField:
+def drift_field(fixed: Features, moving: Features, reach: float = 16.0) -> DriftField:
     """Return the smooth displacement between two slices.
 
     Windows are compared over small shifts; the scores, not the shifts, are
@@ -128,7 +128,7 @@ def drift_field(here: Features, there: Features, reach: float = 16.0) -> DriftFi
 
     Parameters
     ----------
-    here, there : Features
+    fixed, moving : Features
         On the same grid; what is not known does not count.
     reach : float
         Largest displacement in each direction, px.
@@ -136,11 +136,11 @@ def drift_field(here: Features, there: Features, reach: float = 16.0) -> DriftFi
     Returns
     -------
     DriftField
-        `here` at x shows what `there` shows at ``x + field(x)``.
+        `fixed` at x shows what `moving` shows at ``x + field(x)``.
     """
-    shifts = window_shifts(here, [there], reach)
+    shifts = window_shifts(fixed, [moving], reach)
     if shifts is None:
-        return DriftField.still(here.values.device)
+        return DriftField.still(fixed.values.device)
     return DriftField(blurred(shifts.values), shifts.first, shifts.step)
 
 
@@ -164,24 +164,26 @@ class WindowShifts:
     step: float
 
 
-def window_shifts(here: Features, others: Sequence[Features], reach: float) -> WindowShifts | None:
+def window_shifts(fixed: Features, others: Sequence[Features], reach: float) -> WindowShifts | None:
     """Return where the windows of a slice are found in others, None if it is too small.
 
     Parameters
     ----------
-    here : Features
+    fixed : Features
         The slice; what is not known does not count.
     others : sequence of Features
         On the same grid; their mean score counts.
     reach : float
         Largest shift in each direction, px.
     """
-    pool = here.pool
+    pool = fixed.pool
     window, stride = max(WINDOW // pool, 2), max(STRIDE // pool, 1)
-    if min(here.values.shape) < 2 * window:
+    if min(fixed.values.shape) < 2 * window:
         return None
     steps = max(1, round(reach / pool))
-    compared = [shift_scores(here.values, here.known, one, steps, window, stride) for one in others]
+    compared = [
+        shift_scores(fixed.values, fixed.known, one, steps, window, stride) for one in others
+    ]
     weight = compared[0][1]
     smooth = smoothed_scores(torch.stack([one for one, _ in compared]).mean(0), weight)
     side = 2 * steps + 1

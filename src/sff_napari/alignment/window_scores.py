@@ -17,7 +17,7 @@ _SHARPNESS = 40.0
 """Logarithm of the likelihood that a correlation of one stands for."""
 _LEAST_WEIGHT = 0.5
 """Share of a window that must be compared."""
-_LEAST_TOLD = 0.02
+_LEAST_SEEN = 0.02
 """A window tells at least this share of what the clearest one tells."""
 
 
@@ -73,20 +73,20 @@ class WindowScores:
         spread = ((share * square).sum(2) - mean.square()).mean(0)
         # Shifts lie on a grid: no spread is smaller than its own.
         grid = float(self.shifts[1, 1] - self.shifts[1, 0]) ** 2 / 12
-        told = (1 - (spread + grid) / width**2).clamp(_LEAST_TOLD, 1.0)
+        share_seen = (1 - (spread + grid) / width**2).clamp(_LEAST_SEEN, 1.0)
         # A window cannot say more than that its shift lies at the edge of what was looked at.
-        shift = centre + (mean / told).clamp(-3 * width, 3 * width)
-        return shift.double(), (told / width**2).double()
+        shift = centre + (mean / share_seen).clamp(-3 * width, 3 * width)
+        return shift.double(), (share_seen / width**2).double()
 
 
 def compare_windows(
-    here: Features, others: Sequence[Features], reach: float, most: int, grid: float = 2.0
+    fixed: Features, others: Sequence[Features], reach: float, most: int, grid: float = 2.0
 ) -> WindowScores | None:
     """Compare the windows of a slice with others over small shifts; None if it is too small.
 
     Parameters
     ----------
-    here : Features
+    fixed : Features
         The slice; what is not known does not count.
     others : sequence of Features
         On the same grid; their mean correlation counts.
@@ -98,12 +98,14 @@ def compare_windows(
         Distance of the shifts in the result, px; scores between the pixels of
         the features are interpolated.
     """
-    pool = here.pool
+    pool = fixed.pool
     window, stride = max(WINDOW // pool, 2), max(STRIDE // pool, 1)
-    if min(here.values.shape) < window or not others:
+    if min(fixed.values.shape) < window or not others:
         return None
     steps = max(1, round(reach / pool))
-    compared = [shift_scores(here.values, here.known, one, steps, window, stride) for one in others]
+    compared = [
+        shift_scores(fixed.values, fixed.known, one, steps, window, stride) for one in others
+    ]
     weight = compared[0][1]
     smooth = smoothed_scores(torch.stack([one for one, _ in compared]).mean(0), weight)
     rows, columns = torch.nonzero(weight > _LEAST_WEIGHT).T
@@ -137,13 +139,13 @@ def blurred(planes: Tensor) -> Tensor:
 
 
 def shift_scores(
-    here: Tensor, known: Tensor, neighbour: Features, reach: int, window: int, stride: int
+    fixed: Tensor, known: Tensor, neighbour: Features, reach: int, window: int, stride: int
 ) -> tuple[Tensor, Tensor]:
     """Compare windows of two images over small shifts in both directions.
 
     Parameters
     ----------
-    here, known : Tensor, (H, W)
+    fixed, known : Tensor, (H, W)
         Values and 0/1 weights on the neighbour's grid.
     neighbour : Features
         What to compare with.
@@ -159,14 +161,14 @@ def shift_scores(
     weight : Tensor, (Y, X)
         Share of the window that can be compared; 0 where too little is.
     """
-    height, width = here.shape
+    height, width = fixed.shape
     side = 2 * reach + 1
     margins = (reach, reach, reach, reach)
     other = neighbour.values * neighbour.known
     padded = F.pad(torch.stack([other, other * other, neighbour.known]), margins)
     # A view of all shifts along a row at once.
     views = padded.unfold(2, width, 1).movedim(2, 1)
-    own = here * known
+    own = fixed * known
     square = own * own
     rows = []
     for dy in range(side):

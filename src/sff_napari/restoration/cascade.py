@@ -188,8 +188,8 @@ class Cascade:
             size = (rows.stop - rows.start, columns.stop - columns.start)
             origin = (float(rows.start), float(columns.start))
             for fold in self.folds:
-                here = clearance(fold, size, self.device, origin)
-                nearest[rows, columns] = torch.minimum(nearest[rows, columns], here)
+                clear = clearance(fold, size, self.device, origin)
+                nearest[rows, columns] = torch.minimum(nearest[rows, columns], clear)
         return nearest
 
     def _prepare(
@@ -343,8 +343,8 @@ class Cascade:
         filling = filling_confidence(around)[None, None]
         filling = F.interpolate(filling, size=grid, mode="bilinear", align_corners=False)[0, 0]
         if isinstance(self.fuser, Learned):
-            certain, told = self.fuser.certainty(grid)
-            filling = torch.where(told > 0, certain, filling)
+            certain, share = self.fuser.certainty(grid)
+            filling = torch.where(share > 0, certain, filling)
         return torch.stack([sure, filling])
 
     def report(self) -> dict[str, Any]:

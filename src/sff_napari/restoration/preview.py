@@ -211,8 +211,8 @@ class Previewer:
     ) -> LawUnfolding:
         f = self.factor
         shape = (known.shape[0] * f, known.shape[1] * f)
-        here = self._features(self.damaged[rows, columns], known)
-        there = [
+        part = self._features(self.damaged[rows, columns], known)
+        beside = [
             Features(one.values[rows, columns], one.known[rows, columns], f)
             for one in self.features
         ]
@@ -223,13 +223,13 @@ class Previewer:
             knots, widths = dark_line(curve, fold, _COVER)
             steps = torch.arange(int(curve.length / f) + 1, device=self.device) * float(f)
             half_width = interpolate(knots, widths, steps)
-            own = here if len(folds) == 1 else nearest_only({f: here}, folds, index, self.device)[f]
+            own = part if len(folds) == 1 else nearest_only({f: part}, folds, index, self.device)[f]
             sides = [
                 side_scores(
                     curve,
                     half_width,
                     own,
-                    there,
+                    beside,
                     side,
                     window=max(32, 16 * f),
                     reach=_MARGIN,

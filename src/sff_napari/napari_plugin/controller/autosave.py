@@ -239,7 +239,11 @@ class Autosave(QObject):
             return
         snapshot = self._collect()
         self._begun = True
-        self._writer.submit(self._write, sidecar, snapshot)
+        try:
+            self._writer.submit(self._write, sidecar, snapshot)
+        except RuntimeError:
+            # Python is ending and takes no more work for threads.
+            self._write(sidecar, snapshot)
 
     def keep(self, record: SliceRecord, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the arrays of a result; they are stored with the next save.

@@ -161,7 +161,7 @@ def fit_fold(
         law(fits),
         fits,
         scene.start,
-        told=sides[0].weight + sides[1].weight,
+        summed_precision=sides[0].weight + sides[1].weight,
         motions=both,
         side_scores=correlations,
     )

@@ -54,7 +54,7 @@ class FittedFold:
         The coefficients that `law` was made of.
     drift : SliceDrift
         Where the slice lies against its neighbours.
-    told : float
+    summed_precision : float
         How much of it was seen: the summed precision of the windows' shifts, px^-2.
     motions : (SideMotion or None, SideMotion or None)
         How the sides of negative and positive distance lie as a whole, beyond what the
@@ -76,7 +76,7 @@ class FittedFold:
     law: FoldLaw
     fits: tuple[SideFit, SideFit]
     drift: SliceDrift
-    told: float = 0.0
+    summed_precision: float = 0.0
     motions: Motions = (None, None)
     side_scores: tuple[float | None, float | None] = (None, None)
     uniform_share: float = 0.0
@@ -117,9 +117,11 @@ class FittedFold:
             zip(self.motions, (-1, 1), strict=True), key=lambda pair: pair[0] is None
         ):
             origin = points if motion is None else motion.origin(points)
-            here = place if motion is None else self.curve.project(origin)
-            seen = (here.distance * sign > 0) & ~self.law.is_hidden(here.along, here.distance)
-            moved = origin - points + unfold_displacement(self.law, here)
+            coordinates = place if motion is None else self.curve.project(origin)
+            seen = (coordinates.distance * sign > 0) & ~self.law.is_hidden(
+                coordinates.along, coordinates.distance
+            )
+            moved = origin - points + unfold_displacement(self.law, coordinates)
             flow = torch.where(seen, moved, flow)
             hidden = hidden & ~seen
         return flow, hidden
@@ -164,21 +166,21 @@ class FittedFold:
 
     def warnings(self) -> list[str]:
         """Return what a user should know about the fit, in sentences."""
-        told = []
+        sentences = []
         for index in range(2):
             name, score, motion = self._side(index), self.side_scores[index], self.motions[index]
             if motion is not None:
                 far = math.hypot(*motion.shift)
-                told.append(
+                sentences.append(
                     f"The tissue {name} the fold lay turned by {math.degrees(motion.turn):.1f} "
                     f"degrees and about {far:.0f} px off: it was brought back as a whole."
                 )
             if score is not None and is_weak(self.side_scores, index):
-                told.append(
+                sentences.append(
                     f"Hardly anything {name} the fold was found again in the neighbours "
                     f"(correlation {score:.2f}): what was undone there is probably wrong."
                 )
-        return told
+        return sentences
 
     def _side(self, index: int) -> str:
         """Return on which side of the line the tissue of negative or positive distance lies."""
@@ -332,10 +334,10 @@ class LawUnfolding:
         flow = torch.zeros_like(points)
         hidden = torch.zeros(shape, dtype=torch.bool, device=device)
         for index, one in enumerate(self.fitted):
-            here = one.curve.on_grid(shape, origin, step)
+            coordinates = one.curve.on_grid(shape, origin, step)
             if index:
-                here = one.curve.project(points + flow, here.along)
-            step_back, lost = one.undone(points + flow, here)
+                coordinates = one.curve.project(points + flow, coordinates.along)
+            step_back, lost = one.undone(points + flow, coordinates)
             hidden |= lost
             flow = flow + step_back
         flow = torch.where(flow.abs().amax(0) < NEGLIGIBLE, torch.zeros_like(flow), flow)
@@ -344,4 +346,4 @@ class LawUnfolding:
     @property
     def drift(self) -> SliceDrift:
         """Where the slice lies against its neighbours, by the fold of which most was seen."""
-        return max(self.fitted, key=lambda one: one.told).drift
+        return max(self.fitted, key=lambda one: one.summed_precision).drift

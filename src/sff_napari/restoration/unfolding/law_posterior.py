@@ -265,7 +265,7 @@ class _Solver:
         self.apart = torch.cholesky_solve(rest.T, factor)
         self._explained = law + (shared @ self.apart).T
         self.misfit = float((rest * self.apart.T).sum()) / rest.numel()
-        self.told = float((1 / noise).sum())
+        self.summed_precision = float((1 / noise).sum())
 
     def _solve(
         self,
@@ -330,5 +330,5 @@ class _Solver:
             uniform_share=self.share,
             covariance=self.covariance[:-2, :-2],
             misfit=self.misfit,
-            told=self.told,
+            summed_precision=self.summed_precision,
         )

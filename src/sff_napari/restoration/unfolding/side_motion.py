@@ -70,8 +70,8 @@ class SideMotion:
 
     def origin(self, points: Tensor) -> Tensor:
         """Return where in the slice is seen what belongs at points (2, ...), px."""
-        there = (self.centre[0] + self.shift[0], self.centre[1] + self.shift[1])
-        return self._turned(points, -self.turn, there, (-self.shift[0], -self.shift[1]))
+        neighbours = (self.centre[0] + self.shift[0], self.centre[1] + self.shift[1])
+        return self._turned(points, -self.turn, neighbours, (-self.shift[0], -self.shift[1]))
 
     @staticmethod
     def _turned(
@@ -89,7 +89,7 @@ Motions = tuple[SideMotion | None, SideMotion | None]
 
 
 def find_motion(
-    curve: Curve, here: Features, there: Sequence[Features], side: int
+    curve: Curve, damaged: Features, neighbours: Sequence[Features], side: int
 ) -> SideMotion | None:
     """Return how a side lies as a whole, None if no motion explains it far better than none does.
 
@@ -97,15 +97,15 @@ def find_motion(
     ----------
     curve : Curve
         The fold's centre line.
-    here, there : Features
+    damaged, neighbours : Features
         The damaged slice and its neighbours, on the same grid.
     side : {-1, 1}
         Side of negative or positive distance.
     """
-    factor = math.ceil(max(here.values.shape) / _SIDE)
-    pool = here.pool * factor
-    own, known = _reduced(here, factor)
-    others = [_reduced(one, factor) for one in there]
+    factor = math.ceil(max(damaged.values.shape) / _SIDE)
+    pool = damaged.pool * factor
+    own, known = _reduced(damaged, factor)
+    others = [_reduced(one, factor) for one in neighbours]
     shape, first = (own.shape[0], own.shape[1]), (pool - 1) / 2
     place = curve.on_grid(shape, (first, first), float(pool))
     known = known * (place.distance * side > 0)

@@ -85,30 +85,30 @@ def side_scores(
     depth = max(int(far / pool), size)
     shifts = int(largest / pool) + 1
     along = torch.arange(len(half_width), device=curve.device, dtype=curve.dtype) * pool
-    here, known = _strip(curve, along, half_width, side, damaged, depth)
+    strip, known = _strip(curve, along, half_width, side, damaged, depth)
     used = torch.nonzero(known.sum(0) > 0)
     depth = max(int(used.max()) + 1 if len(used) else 1, size)
-    here, known = here[:, :depth], known[:, :depth]
+    strip, known = strip[:, :depth], known[:, :depth]
     if len(along) < size:
         pad = (0, 0, 0, size - len(along))
-        here, known = F.pad(here, pad), F.pad(known, pad)
+        strip, known = F.pad(strip, pad), F.pad(known, pad)
     half = size // 2
     weight = window_means(known[None], size, half)[0]
     weight = torch.where(weight > 0.5, weight, torch.zeros_like(weight))
     total = weight.new_zeros((*weight.shape, shifts))
-    here = here * known
-    square = here * here
+    strip = strip * known
+    square = strip * strip
     for neighbour in neighbours:
-        there, there_known = _strip(curve, along, half_width, side, neighbour, depth + shifts)
-        if len(there) < len(here):
-            pad = (0, 0, 0, len(here) - len(there))
-            there, there_known = F.pad(there, pad), F.pad(there_known, pad)
-        there = there * there_known
+        other_strip, other_known = _strip(curve, along, half_width, side, neighbour, depth + shifts)
+        if len(other_strip) < len(strip):
+            pad = (0, 0, 0, len(strip) - len(other_strip))
+            other_strip, other_known = F.pad(other_strip, pad), F.pad(other_known, pad)
+        other_strip = other_strip * other_known
         for k in range(shifts):
             if reporter is not None:
                 reporter.check()
-            other, seen = there[:, k : k + depth], there_known[:, k : k + depth]
-            terms = torch.stack([here * other, square * seen, other * other * known, seen * known])
+            other, seen = other_strip[:, k : k + depth], other_known[:, k : k + depth]
+            terms = torch.stack([strip * other, square * seen, other * other * known, seen * known])
             terms = window_means(terms, size, half)
             score = terms[0] / (terms[1] * terms[2]).clamp_min(1e-6).sqrt()
             total[..., k] += torch.where(terms[3] > 0.3, score, torch.zeros_like(score))

@@ -162,5 +162,5 @@ def _samples(one: FittedFold, block: Block) -> dict[str, Any]:
         "decay": [interpolate(law.knots, side, along).tolist() for side in law.decay],
         "tail": law.tail.tolist(),
         "uniform": bool(one.uniform),
-        "score": round(float(one.told), 4),
+        "score": round(float(one.summed_precision), 4),
     }
