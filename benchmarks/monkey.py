@@ -171,8 +171,8 @@ class Monkey:
         """Return all results and lines of all stacks."""
         out = {}
         for path, work in self.works().items():
-            if work.keeper.offered is not None:
-                continue
+            if work.keeper.offered is not None or work.keeper.sidecar is None:
+                continue  # its earlier session was not found or taken up yet
             results = {
                 str(r.index[0]): [r.record.state, r.record.folder or ""] for r in work.store.all()
             }

@@ -278,6 +278,30 @@ def test_lines_that_are_found_while_one_is_drawn_do_not_lose_it(panel, draw, set
     assert any(len(record.vertices) == 3 for record in c.lines.records.values())
 
 
+def test_a_stray_path_that_is_finished_by_the_program_is_taken_away(panel, draw, settle):
+    c = panel.controller
+    draw(c, LINE)
+    layer = c.lines.layer
+    panel.viewer.layers.selection.active = layer
+    layer.mode = "add_polyline"
+    layer._is_creating = True
+    outside = [[DAMAGED, -50.0 - i, -60.0] for i in range(4)]
+    with c.lines._silence():
+        layer.add([np.array(outside)], shape_type="path")
+    layer._moving_value = (1, 3)
+    c._add_found((DAMAGED,), [Fold([(0.0, 30.0), (223.0, 40.0)], 5.0, source="detected")])
+    settle(c)
+    assert len(c.lines.records) == layer.nshapes == 2
+    # The same when a person finishes it.
+    layer._is_creating = True
+    with c.lines._silence():
+        layer.add([np.array(outside)], shape_type="path")
+    layer._moving_value = (2, 3)
+    layer._finish_drawing()
+    settle(c)
+    assert len(c.lines.records) == layer.nshapes == 2
+
+
 def test_moving_the_slider_compiles_no_shader_and_draws_no_empty_outline(panel, draw, settle):
     c = panel.controller
     draw(c, [(5.0, 60.0), (220.0, 50.0)])

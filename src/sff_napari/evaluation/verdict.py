@@ -13,6 +13,8 @@ NEAR_CLEAN = 0.05
 """Agreement this much below that of clean slices still counts as theirs."""
 FITS = 0.75
 """Nine of ten places of clean slices agree well; where this share does, the tissue fits."""
+LIKENESS = 0.1
+"""Correlation of the least alike tenth of places of clean slices, below which it says little."""
 GAINS = 0.1
 """A smaller gain in the share of places that agree is none."""
 
@@ -46,8 +48,21 @@ def plain_verdict(scores: NeighbourScores, local: LocalAgreement | None = None) 
     )
 
 
+def _of_unlike_slices(before: float, after: float, alarming: bool) -> str:
+    """Return the verdict where even clean slices hardly resemble their neighbours."""
+    counted = (
+        f"Neighbouring slices of this stack hardly resemble each other place by place; {after:.0%} "
+        f"of the places near the fold do so as clean slices do, before it were {before:.0%}."
+    )
+    if alarming:
+        return f"{counted} That is no better than before: check the line's place and width."
+    return f"{counted} Judge by eye, too."
+
+
 def _by_places(local: LocalAgreement, alarming: bool) -> str:
     before, after = local.near_share(local.before), local.near_share(local.after)
+    if local.clean[0] < LIKENESS:
+        return _of_unlike_slices(before, after, alarming)
     counted = (
         f"Near the fold {after:.0%} of the places agree with the neighbours at "
         f"{local.clean[0]:.2f} or more, as 90% do in clean slices; before it were {before:.0%}."

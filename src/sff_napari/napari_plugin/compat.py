@@ -18,6 +18,16 @@ def finish_drawing(layer: Any) -> None:
         layer._finish_drawing()
 
 
+def end_creation(layer: Any) -> None:
+    """Tell a Shapes layer that the shape which it is just finishing is finished.
+
+    napari 0.9 says so itself only after it has told others of the new shape; removing a shape
+    before that finishes the drawing a second time and raises.
+    """
+    with suppress(AttributeError):
+        layer._is_creating = False
+
+
 def qt_window(viewer: Any) -> Any | None:
     """Return the Qt main window of a viewer, or None without one."""
     with suppress(AttributeError, RuntimeError):

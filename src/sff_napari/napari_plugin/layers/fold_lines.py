@@ -246,7 +246,8 @@ class FoldLines(QObject):
         if layer is None or layer not in self.viewer.layers or self._quiet:
             return
         if compat.is_drawing(layer):
-            compat.finish_drawing(layer)
+            with self._silence():
+                compat.finish_drawing(layer)
         if layer.nshapes != len(self._order):
             self._read_layer()
 
@@ -395,6 +396,7 @@ class FoldLines(QObject):
                 "A fold is a line or a path on one slice: other shapes, mere clicks and lines "
                 "outside of the image are taken away."
             )
+            compat.end_creation(layer)
             with self._silence():
                 layer.remove(refused)
         self._order = order
