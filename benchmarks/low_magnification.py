@@ -25,7 +25,7 @@ from sff_napari.commands.base import table
 from sff_napari.evaluation.metrics import psnr
 from sff_napari.evaluation.segmentation import instances_in_slice, segment, segmentation_scores
 from sff_napari.low_magnification import enlarge, enlarge_stack, in_place
-from sff_napari.low_magnification.placement import find_placement
+from sff_napari.low_magnification.placement import best_matches, find_placement, mean_placement
 from sff_napari.stacks import open_stack
 
 SLICES = {"vnc_stack1": (16, 17, 18), "snemi3d_z34_73": (5, 15, 25, 35)}
@@ -124,14 +124,14 @@ def voi_rows(data: Path, factors: list[int], weights: Path | None) -> Iterator[l
 def placement_rows(data: Path, factors: list[int]) -> Iterator[list[str]]:
     """Yield by how much placements are off, of moved slices and of slices in place.
 
-    Against the slice itself, with other noise, and against its neighbours.  What is found
-    against neighbours is compared with what they say of the slice in place: tissue moves.
+    Against the slice itself, with other noise; against its neighbours, whose tissue has moved;
+    the same beside what those say of the slice in place; and of slices that do lie in place.
     """
     rng = np.random.default_rng(0)
     for name, numbers in SLICES.items():
         images = [image.astype(np.float32) / 255 for image in stack_of(data, name)]
         for factor in factors:
-            same, around, still = [], [], []
+            same, around, relative, still = [], [], [], []
             for z in numbers:
                 shape = images[z].shape
                 share = shape[0] / 1024
@@ -145,19 +145,24 @@ def placement_rows(data: Path, factors: list[int]) -> Iterator[list[str]]:
                 )  # fmt: skip
                 low = reduced(turned * 255, factor).astype(np.float32) / 255
                 noisy = images[z] + rng.normal(0, 0.05, shape).astype(np.float32)
-                same.append(apart(find_placement(low, [noisy], factor)[0], move))
                 beside = [images[z - 1], images[z + 1]]
-                around.append(apart(find_placement(low, beside, factor)[0], move))
+                same.append(apart(find_placement(low, [noisy], factor)[0], move))
+                found = find_placement(low, beside, factor)[0]
+                around.append(apart(found, move))
                 low = reduced(images[z] * 255, factor).astype(np.float32) / 255
+                in_place_too = mean_placement(best_matches(low, beside, factor))
+                relative.append(apart(found, move, in_place_too))
                 still.append(find_placement(low, beside, factor)[0].displacement)
-            cells = (f"{np.mean(part):.2f} ({np.max(part):.2f})" for part in (same, around, still))
+            parts = (same, around, relative, still)
+            cells = (f"{np.mean(part):.2f} ({np.max(part):.2f})" for part in parts)
             yield [name, f"{factor}", *cells]
 
 
-def apart(one: Similarity, other: Similarity) -> float:
+def apart(one: Similarity, other: Similarity, before: Similarity | None = None) -> float:
     rows, columns = (np.linspace(0, side - 1, 9) for side in one.shape)
     grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
-    return float(np.linalg.norm(one.apply(grid) - other.apply(grid), axis=1).mean())
+    start = grid if before is None else before.apply(grid)
+    return float(np.linalg.norm(one.apply(grid) - other.apply(start), axis=1).mean())
 
 
 def time_rows(data: Path, weights: Path | None) -> Iterator[list[str]]:
@@ -194,7 +199,7 @@ def main() -> None:
         "voi": ["VOI, bits", "factor", "true slice", "bicubic", "back-projected", "aligned",
                 "default", "stack", "default to bicubic"],
         "placement": ["placement, px: mean (most)", "factor", "against itself",
-                      "against neighbours", "neighbours, in place"],
+                      "against neighbours", "beside what those say in place", "in place"],
         "time": ["", "seconds"],
     }  # fmt: skip
     makers = {

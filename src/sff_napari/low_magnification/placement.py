@@ -60,6 +60,27 @@ def find_placement(
     shape = (neighbours[0].shape[0], neighbours[0].shape[1])
     if min(shape) < MIN_SIDE * factor / 2:
         return in_place(shape), "The slice is too small to be placed: it is taken to lie in place."
+    found = best_matches(low, neighbours, factor)
+    score = float(np.mean([one.score for one in found]))
+    good = [one for one in found if one.score > 0.5 * max(other.score for other in found)]
+    mean = mean_placement(good)
+    excess = np.mean([(1 - one.unmoved) / max(1 - one.score, 1e-9) for one in good])
+    if max(one.score for one in found) > _LEAST_SCORE:
+        if mean.displacement < _NEAR * factor and excess < _IN_PLACE:
+            return replace(in_place(shape), score=score), None
+        if any(one.score > one.chance for one in found):
+            return replace(mean, score=score), None
+    note = "The low-magnification slice matches no neighbour: it is taken to lie in place."
+    return replace(in_place(shape), score=score), note
+
+
+def best_matches(low: Grey, neighbours: Sequence[Grey], factor: int) -> list[Similarity]:
+    """Return where a low slice matches each of its neighbours best.
+
+    Neighbours show other tissue, which has moved: where two of them put a slice may lie
+    some pixels apart.  Parameters as in `find_placement`.
+    """
+    shape = (neighbours[0].shape[0], neighbours[0].shape[1])
     step = max(1, factor // 2)
     # What is enlarged half way shows all there is, and takes a fraction of the time.
     part = factor // step if factor % step == 0 else 1
@@ -76,17 +97,7 @@ def find_placement(
         found.append(_at_full(one, step, shape))
         if start is None and one.score > max(_LEAST_SCORE, one.chance):
             start = one  # the other neighbour lies alike
-    score = float(np.mean([one.score for one in found]))
-    good = [one for one in found if one.score > 0.5 * max(other.score for other in found)]
-    mean = _mean(good)
-    excess = np.mean([(1 - one.unmoved) / max(1 - one.score, 1e-9) for one in good])
-    if max(one.score for one in found) > _LEAST_SCORE:
-        if mean.displacement < _NEAR * factor and excess < _IN_PLACE:
-            return replace(in_place(shape), score=score), None
-        if any(one.score > one.chance for one in found):
-            return replace(mean, score=score), None
-    note = "The low-magnification slice matches no neighbour: it is taken to lie in place."
-    return replace(in_place(shape), score=score), note
+    return found
 
 
 def _enlarged(low: Grey, by: int) -> Grey:
@@ -124,7 +135,8 @@ def _at_full(found: Similarity, step: int, shape: tuple[int, int]) -> Similarity
     return replace(full, shift=(float(dy), float(dx)))
 
 
-def _mean(found: Sequence[Similarity]) -> Similarity:
+def mean_placement(found: Sequence[Similarity]) -> Similarity:
+    """Return the mean of a few placements."""
     return Similarity(
         float(np.mean([one.rotation_degrees for one in found])),
         math.exp(float(np.mean([math.log(one.scale) for one in found]))),
