@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sff_napari.stacks import Stack
 
 # Written out here so that --help need not load torch; a test compares them with the core's.
-METHODS = ("default", "bicubic", "back-projected", "aligned")
+METHODS = ("default", "bicubic", "back-projected", "aligned", "gpemsr")
 
 
 @click.command(context_settings=CONTEXT)
