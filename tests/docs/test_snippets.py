@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sff_napari.folds import Fold
+from sff_napari.low_magnification.resampling import reduce_area
 from sff_napari.stacks import Stack, read_folds
 from sff_napari.tilt_series import make_phantom, simulate_tilts
 
@@ -24,6 +26,10 @@ def names(tissue: Any) -> dict[str, Any]:
     return {
         "series": tilts.noisy,
         "tilts": tilts.tilts,
+        "low": reduce_area(torch.from_numpy(tissue.clean[DAMAGED]).float()[None, None], 8)[0, 0]
+        .round()
+        .to(torch.uint8)
+        .numpy(),
         "image": tissue.damaged[DAMAGED],
         "previous": tissue.damaged[DAMAGED - 1],
         "damaged": tissue.damaged[DAMAGED],

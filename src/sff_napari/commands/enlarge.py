@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sff_napari.stacks import Stack
 
 # Written out here so that --help need not load torch; a test compares them with the core's.
-METHODS = ("default", "bicubic", "back-projected", "aligned")
+METHODS = ("default", "bicubic", "back-projected", "aligned", "gpemsr")
 
 
 @click.command(context_settings=CONTEXT)
@@ -92,6 +92,7 @@ def command(**choices: Any) -> None:
 def _one_slice(stack: Stack, choices: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
     from sff_napari.errors import InputError
     from sff_napari.low_magnification import enlarge
+    from sff_napari.low_magnification.frame import check_factor
     from sff_napari.progress import Reporter
     from sff_napari.stacks import check_output
     from sff_napari.volumes.enlarged_slice import EnlargedSlice, write_enlarged
@@ -117,7 +118,7 @@ def _one_slice(stack: Stack, choices: dict[str, Any], progress: ProgressCallback
         low,
         images[0],
         images[1],
-        factor=factor,
+        factor=check_factor(low.shape, factor, None),
         placement=_placement(choices["placement"], (stack.shape[1], stack.shape[2])),
         method=choices["method"],
         weights=choices["weights"],

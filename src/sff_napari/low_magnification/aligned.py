@@ -103,7 +103,10 @@ def align(low: Grey, neighbours: Sequence[Grey], factor: int) -> Aligned:
         image = with_contrast_of(image, small, factor)
         moving, step = _for_flow(band_of_low(image, factor), factor)
         flow = F.interpolate(
-            _flow(target, moving) * step, size=base.shape[-2:], mode="bicubic", align_corners=False
+            optical_flow(target, moving) * step,
+            size=base.shape[-2:],
+            mode="bicubic",
+            align_corners=False,
         )
         # A second look at the contrast, now that the same tissue lies at the same place.
         moved = warp(image, flow, "bicubic", "reflection")
@@ -133,7 +136,7 @@ def _for_flow(image: Tensor, factor: int) -> tuple[Tensor, int]:
     return reduced_to(image, min(side, _LARGEST_SIDE))
 
 
-def _flow(fixed: Tensor, moving: Tensor) -> Tensor:
+def optical_flow(fixed: Tensor, moving: Tensor) -> Tensor:
     """Return where `fixed` is found in `moving`, (1, 2, Y, X) as (dy, dx) in px."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setPatchSize(_PATCH)

@@ -13,11 +13,13 @@ from torch import Tensor
 from sff_napari.alignment.features import gaussian
 from sff_napari.low_magnification.aligned import Aligned
 from sff_napari.low_magnification.detail import add_detail
-from sff_napari.low_magnification.resampling import enlarge_cubic
+from sff_napari.low_magnification.prior import enlarge_with_prior
+from sff_napari.low_magnification.resampling import back_project, enlarge_cubic
 from sff_napari.networks import EnlargingNetwork, weights
+from sff_napari.networks.gpemsr.fusion import GpemsrNetwork
 from sff_napari.progress import Reporter
 
-Method = Literal["default", "bicubic", "back-projected", "aligned"]
+Method = Literal["default", "bicubic", "back-projected", "aligned", "gpemsr"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 _LOCAL = 8.0
@@ -94,6 +96,16 @@ def _with_network(
     return Made(image, variance, {kind: weights.digest(kind, path)})
 
 
+def _with_gpemsr(
+    aligned: Aligned, path: str | Path | None, device: torch.device, reporter: Reporter
+) -> Made:
+    network = weights.load("gpemsr", path, device)
+    assert isinstance(network, GpemsrNetwork)
+    reporter(0.1, "reading codes")
+    image = back_project(enlarge_with_prior(aligned, network, device), aligned.low, aligned.factor)
+    return Made(image, _lacking(aligned), {"gpemsr": weights.digest("gpemsr", path)})
+
+
 def _lacking(aligned: Aligned) -> Tensor:
     """Return the energy of the detail that an enlarged slice lacks."""
     if not aligned.neighbours:
@@ -111,4 +123,5 @@ _MAKERS: dict[Method, Callable[..., Made]] = {
     "bicubic": _bicubic,
     "back-projected": _back_projected,
     "aligned": _mean_of_aligned,
+    "gpemsr": _with_gpemsr,
 }

@@ -59,10 +59,11 @@ def enlarge(
     placement : Similarity, optional
         Where the stack's pixels lie in the grid of `low`, see
         `sff_napari.low_magnification.Frame`; found where not given.
-    method : {"default", "bicubic", "back-projected", "aligned"}
+    method : {"default", "bicubic", "back-projected", "aligned", "gpemsr"}
         ``"default"`` adds the detail that a network expects from the aligned neighbours;
         ``"bicubic"`` enlarges alone, ``"back-projected"`` so that the result reduces to
-        `low`; ``"aligned"`` takes the mean of the aligned neighbours, its low band replaced.
+        `low`; ``"aligned"`` takes the mean of the aligned neighbours, its low band replaced;
+        ``"gpemsr"`` is the method of Shou et al., for which `weights` must be given.
     weights : str or Path, optional
         Of the network; the bundled ones where not given.
     device : str

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sff_napari.alignment import Similarity, estimate_similarity, is_roughly_aligned
+from sff_napari.arrays import MIN_SIDE
 from sff_napari.low_magnification.frame import in_place
 from sff_napari.low_magnification.resampling import (
     back_project,
@@ -60,6 +61,29 @@ def find_placement(
         A sentence if nothing was found to hold on to.
     """
     shape = (neighbours[0].shape[0], neighbours[0].shape[1])
+    if min(shape) < MIN_SIDE * factor / 2:
+        return in_place(shape), "The slice is too small to be placed: it is taken to lie in place."
+    found = best_matches(low, neighbours, factor)
+    score = float(np.mean([one.score for one in found]))
+    good = [one for one in found if one.score > 0.5 * max(other.score for other in found)]
+    mean = mean_placement(good)
+    excess = np.mean([(1 - one.unmoved) / max(1 - one.score, 1e-9) for one in good])
+    if max(one.score for one in found) > _LEAST_SCORE:
+        if mean.displacement < _NEAR * factor and excess < _IN_PLACE:
+            return replace(in_place(shape), score=score), None
+        if any(one.score > one.chance for one in found):
+            return replace(mean, score=score), None
+    note = "The low-magnification slice matches no neighbour: it is taken to lie in place."
+    return replace(in_place(shape), score=score), note
+
+
+def best_matches(low: Grey, neighbours: Sequence[Grey], factor: int) -> list[Similarity]:
+    """Return where a low slice matches each of its neighbours best.
+
+    Neighbours show other tissue, which has moved: where two of them put a slice may lie
+    some pixels apart.  Parameters as in `find_placement`.
+    """
+    shape = (neighbours[0].shape[0], neighbours[0].shape[1])
     step = max(1, factor // 2)
     # What is enlarged half way shows all there is, and takes a fraction of the time.
     part = factor // step if factor % step == 0 else 1
@@ -78,16 +102,7 @@ def find_placement(
         found.append(_at_full(one, step, shape))
         if start is None and one.score > max(_LEAST_SCORE, one.chance):
             start = one  # the other neighbour lies alike
-    score = float(np.mean([one.score for one in found]))
-    if max(one.score for one in found) < _LEAST_SCORE:
-        note = "The low-magnification slice matches no neighbour: it is taken to lie in place."
-        return replace(in_place(shape), score=score), note
-    good = [one for one in found if one.score > 0.5 * max(other.score for other in found)]
-    mean = _mean(good)
-    excess = np.mean([(1 - one.unmoved) / max(1 - one.score, 1e-9) for one in good])
-    if mean.displacement < _NEAR * factor and excess < _IN_PLACE:
-        return replace(in_place(shape), score=score), None
-    return replace(mean, score=score), None
+    return found
 
 
 def _enlarged(low: Grey, by: int) -> Grey:
@@ -116,9 +131,7 @@ def _fitted(image: Grey, shape: tuple[int, ...]) -> Grey:
 
 def _at_full(found: Similarity, step: int, shape: tuple[int, int]) -> Similarity:
     """Return a similarity of slices reduced by `step` as one of full slices."""
-    full = Similarity(
-        found.rotation_degrees, found.scale, (0.0, 0.0), found.score, shape, found.unmoved
-    )
+    full = replace(found, shift=(0.0, 0.0), shape=shape)
     # The middle of the reduced slice is a point of the full one: where it goes gives the shift.
     centre = (np.array(found.shape) - 1) / 2
     place = (step * centre + (step - 1) / 2)[None]
@@ -127,6 +140,7 @@ def _at_full(found: Similarity, step: int, shape: tuple[int, int]) -> Similarity
     return replace(full, shift=(float(dy), float(dx)))
 
 
+<<<<<<< HEAD
 def _reduced(full: Similarity, step: int, shape: tuple[int, int]) -> Similarity:
     """Return a similarity of full slices as one of slices (Y, X) reduced by `step`."""
     centre = (np.array(shape) - 1) / 2
@@ -136,6 +150,10 @@ def _reduced(full: Similarity, step: int, shape: tuple[int, int]) -> Similarity:
 
 
 def _mean(found: Sequence[Similarity]) -> Similarity:
+=======
+def mean_placement(found: Sequence[Similarity]) -> Similarity:
+    """Return the mean of a few placements."""
+>>>>>>> low-magnification
     return Similarity(
         float(np.mean([one.rotation_degrees for one in found])),
         math.exp(float(np.mean([math.log(one.scale) for one in found]))),

@@ -27,12 +27,14 @@ from sff_napari.errors import InputError, WeightsError
 from sff_napari.io_atomic import write_bytes
 from sff_napari.networks.enlarging import EnlargingNetwork, StackEnlargingNetwork
 from sff_napari.networks.fusion import FusionNetwork
+from sff_napari.networks.gpemsr.codebook import size_of_width
+from sff_napari.networks.gpemsr.fusion import GpemsrNetwork
 from sff_napari.networks.inpainting import FillingNetwork
 from sff_napari.networks.interpolation import InterpolationNetwork
 from sff_napari.networks.scan import Cgrdn, Plain12, ScanNetwork
 from sff_napari.networks.unfolding import UnfoldingNetwork
 
-Network = (
+Bundled = (
     InterpolationNetwork
     | UnfoldingNetwork
     | FusionNetwork
@@ -42,7 +44,8 @@ Network = (
     | Plain12
     | Cgrdn
 )
-NETWORKS: dict[str, type[Network]] = {
+Network = Bundled | GpemsrNetwork
+NETWORKS: dict[str, type[Bundled]] = {
     "interpolation": InterpolationNetwork,
     "unfolding": UnfoldingNetwork,
     "fusion": FusionNetwork,
@@ -53,6 +56,8 @@ NETWORKS: dict[str, type[Network]] = {
     "enlarging": EnlargingNetwork,
     "enlarging_stack": StackEnlargingNetwork,
 }
+UNBUNDLED: dict[str, type[GpemsrNetwork]] = {"gpemsr": GpemsrNetwork}
+"""Networks whose weights do not come with the package."""
 FORMAT = "sff-napari-weights"
 ARCHITECTURE = "1"
 """Raised whenever a network changes so that older weights no longer fit."""
@@ -87,7 +92,7 @@ class WeightsInfo:
     sha256 : str
         Of the tensors; empty until the file is written.
     scale : int
-        Of the unfolding network, see there; 1 for the others.
+        Of the unfolding network, see there; the factor of "gpemsr"; 1 for the others.
     """
 
     kind: str
@@ -125,7 +130,7 @@ def new_network(kind: str, width: float = 1.0, scale: int = 1) -> Network:
     width : float
         Factor on all channel counts.
     scale : int
-        Of the unfolding network, see there; the others work on full slices.
+        Of the unfolding network, see there; the factor of "gpemsr"; else 1.
 
     Raises
     ------
@@ -134,6 +139,8 @@ def new_network(kind: str, width: float = 1.0, scale: int = 1) -> Network:
     """
     if kind == "unfolding":
         return UnfoldingNetwork(width, scale)
+    if kind == "gpemsr":
+        return GpemsrNetwork(scale, size_of_width(width))
     return NETWORKS[kind](width)
 
 
@@ -216,7 +223,8 @@ def load(kind: str, path: str | Path | None = None, device: torch.device | str =
     network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
     network.requires_grad_(False)
     # Convolutions of few channels are faster with the channels of a pixel side by side.
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if not isinstance(network, GpemsrNetwork):  # it also mixes slices, in three dimensions
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval().to(device)
 
 
@@ -268,12 +276,17 @@ def _own_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _file_of(kind: str, path: str | Path | None) -> Path:
-    if kind not in NETWORKS:
+    if kind not in NETWORKS and kind not in UNBUNDLED:
         raise InputError(f"There is no network {kind!r}: use one of {', '.join(NETWORKS)}.")
     place = named(path) or BUNDLED
     file = place / f"{kind}.safetensors" if place.is_dir() or path is None else place
     if file.is_file():
         return file
+    if path is None and kind in UNBUNDLED:
+        raise WeightsError(
+            f"No {kind} weights come with the package: give the folder of weights made by "
+            f"sff-napari-train --stages {kind}."
+        )
     if path is None:
         raise WeightsError(
             f"This installation has no {kind} weights: reinstall sff-napari, "

@@ -150,7 +150,7 @@ def write_enlarged(
                 np.where(share, np.float32(np.nan), np.zeros((2, *share.shape), np.float32)),
                 one.made.confidence[rows, columns],
             )
-            record = {"report": one.made.report, "scores": None, "notes": []}
+            record: dict[str, Any] = {"report": one.made.report, "scores": None, "notes": []}
             store_patch(volume, task.key, one.z, patch, record)
 
     reporter = Reporter(progress, cancelled)

@@ -15,6 +15,7 @@ from sff_napari.training.records import RunFolder
 _WHAT = {
     "enlarging": "one slice at low magnification between full-resolution neighbours",
     "enlarging_stack": "a slice of a stack that is all at low magnification",
+    "gpemsr": "the method of Shou et al., its three stages",
 }
 
 
@@ -65,6 +66,9 @@ def _stage_lines(folder: RunFolder, stage: str) -> list[str]:
     if rows:
         last = rows[-1]
         lines[-1] += f" {last['iteration']} iterations in {float(last['minutes']):.0f} minutes."
+    if stage == "gpemsr":
+        lines[-1] += f" Enlarges {info.scale} times; last loss {info.scores['loss']:.4f} (L1)."
+        return [*lines, "", f"SHA-256 of the tensors: `{info.sha256}`", ""]
     lines += ["", "| reduced | back-projected cubic, dB | network, dB |", "|---|---|---|"]
     factors = sorted(int(name.removeprefix("psnr_")) for name in info.scores if "psnr_" in name)
     lines += [

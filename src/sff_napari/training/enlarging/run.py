@@ -20,6 +20,7 @@ from sff_napari.low_magnification.resampling import back_project
 from sff_napari.networks import EnlargingNetwork, weights
 from sff_napari.progress import ProgressCallback
 from sff_napari.training.enlarging.card import write_card
+from sff_napari.training.enlarging.gpemsr import GpemsrTrainer
 from sff_napari.training.enlarging.samples import Samples, Target, as_aligned, targets_of
 from sff_napari.training.enlarging.settings import REACH, EnlargingSettings
 from sff_napari.training.records import RunFolder
@@ -108,7 +109,11 @@ def train(
         folder.begin(settings, command)
     made = {}
     for stage in settings.stages:
-        trainer = EnlargingTrainer(stage, settings, folder)
+        trainer: EnlargingTrainer | GpemsrTrainer
+        if stage == GpemsrTrainer.stage:
+            trainer = GpemsrTrainer(settings, folder)
+        else:
+            trainer = EnlargingTrainer(stage, settings, folder)
         trainer.train(progress or (lambda share, text: None), stop or (lambda: False))
         made[stage] = trainer.finish()
         write_card(folder, settings)

@@ -10,8 +10,9 @@ from sff_napari.errors import InputError
 from sff_napari.networks import EnlargingNetwork
 from sff_napari.training.settings import DataSpec, Precision
 
-STAGES = ("enlarging", "enlarging_stack")
-SHARES = {"enlarging": 0.75, "enlarging_stack": 0.25}
+STAGES = ("enlarging", "enlarging_stack", "gpemsr")
+USUAL = STAGES[:2]
+SHARES = {"enlarging": 0.75, "enlarging_stack": 0.25, "gpemsr": 1.0}
 """How a time limit is shared among the networks."""
 REACH = {"enlarging": 1, "enlarging_stack": 2}
 """How many slices on each side a network sees."""
@@ -55,7 +56,7 @@ class EnlargingSettings:
 
     data: tuple[DataSpec, ...]
     validate: tuple[DataSpec, ...] = ()
-    stages: tuple[str, ...] = STAGES
+    stages: tuple[str, ...] = USUAL
     factors: tuple[int, ...] = (8, 8, 8, 4, 4)
     width: float = 1.0
     max_minutes: float | None = None
