@@ -194,3 +194,34 @@ class _DenseBlock(nn.Module):
         for layer in self.layers:
             seen.append(F.relu(layer(torch.cat(seen, dim=1))))
         return hidden + self.merge(torch.cat(seen, dim=1))
+
+
+class RowShiftNetwork(nn.Module):
+    """Tell how far each row of a scan was displaced, from correlations with rows around it.
+
+    Input is what `sff_napari.scan_distortion.row_curves` makes, (B, 297, Y); output
+    (B, Y), px.
+
+    Parameters
+    ----------
+    width : float
+        Factor on its channel counts.
+    """
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__()
+        self.width = checked_width(width)
+        count = channels(96, self.width)
+        layers: list[nn.Module] = [nn.Conv1d(297, count, 1), nn.ReLU()]
+        for reach in (1, 2, 4):
+            layers += [
+                nn.Conv1d(count, count, 3, padding=reach, dilation=reach),
+                nn.ReLU(),
+                nn.Conv1d(count, count, 1),
+                nn.ReLU(),
+            ]
+        self.layers = nn.Sequential(*layers, nn.Conv1d(count, 1, 1))
+
+    def forward(self, curves: Tensor) -> Tensor:
+        """Return the displacement of each row, (B, Y) px."""
+        return self.layers(curves)[:, 0]

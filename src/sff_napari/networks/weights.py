@@ -26,7 +26,7 @@ from sff_napari.io_atomic import write_bytes
 from sff_napari.networks.fusion import FusionNetwork
 from sff_napari.networks.inpainting import FillingNetwork
 from sff_napari.networks.interpolation import InterpolationNetwork
-from sff_napari.networks.scan import Cgrdn, Plain12, ScanNetwork
+from sff_napari.networks.scan import Cgrdn, Plain12, RowShiftNetwork, ScanNetwork
 from sff_napari.networks.unfolding import UnfoldingNetwork
 
 Network = (
@@ -37,6 +37,7 @@ Network = (
     | ScanNetwork
     | Plain12
     | Cgrdn
+    | RowShiftNetwork
 )
 NETWORKS: dict[str, type[Network]] = {
     "interpolation": InterpolationNetwork,
@@ -45,6 +46,7 @@ NETWORKS: dict[str, type[Network]] = {
     "filling": FillingNetwork,
     "scan": ScanNetwork,
     "scan_plain12": Plain12,
+    "scan_rows": RowShiftNetwork,
     "scan_cgrdn": Cgrdn,
 }
 FORMAT = "sff-napari-weights"
