@@ -38,6 +38,13 @@ _STAGES = ("interpolation", "unfolding", "fusion", "filling")
     help="Slices to validate on; their neighbours may lie just outside.  [default: the last "
     "--val-slices slices of each DATA, which are then not trained on]",
 )
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(["folds", "scan"]),
+    default="folds",
+    help="What the networks are to restore.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.option(
     "--stages",
@@ -119,11 +126,15 @@ _STAGES = ("interpolation", "unfolding", "fusion", "filling")
 @click.option("--licence", default="", help="Terms of the data, for the model card.")
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
-    """Train the networks on clean slices: the paper's three, and the filling network.
+    """Train the networks on clean slices: those for folds, or those for scans.
 
     DATA is a TIFF, a folder of images or a zarr, optionally with the slices to
-    use: stack.tif:0-15,20-29.  Folds are simulated on the slices.  With
+    use: stack.tif:0-15,20-29.  Folds, or scans, are simulated on the slices.  With
     --resume, DATA and options not given are those of the run in the folder.
+
+    For scans the --stages are scan and scan_rows, or scan_plain12 or scan_cgrdn; of the
+    other options only --validate, --width, --batch, --crop, --rate, --seed, --max-minutes,
+    --device, --threads, --data-note and --licence count.
     """
     with stop_requests() as stop, _bar() as progress:
         _run(context, options, progress, stop)
@@ -135,29 +146,55 @@ def _run(
     progress: Callable[[float, str], None],
     stop: Callable[[], bool],
 ) -> None:
-    # Heavy imports stay out of --help.
-    from sff_napari.training import train
-
     out: Path = options.pop("out")
     resume: bool = options.pop("resume")
+    purpose: str = options.pop("purpose")
     given = {
         name: value
         for name, value in options.items()
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
         and value != ()
     }
-    settings = _settings(out, resume, options, given)
-    made = train(
-        settings,
-        out,
-        resume=resume,
-        command=_command_line(),
-        progress=progress,
-        stop=stop,
-    )
+    made = _TRAINERS[purpose](out, resume, options, given, progress, stop)
     if os.environ.get("RANK", "0") == "0":
         for path in made.values():
             click.echo(path)
+
+
+def _train_for_folds(
+    out: Path,
+    resume: bool,
+    options: dict[str, Any],
+    given: dict[str, Any],
+    progress: Callable[[float, str], None],
+    stop: Callable[[], bool],
+) -> dict[str, Path]:
+    # Heavy imports stay out of --help.
+    from sff_napari.training import train
+
+    settings = _settings(out, resume, options, given)
+    return train(
+        settings, out, resume=resume, command=_command_line(), progress=progress, stop=stop
+    )
+
+
+def _train_for_scan(
+    out: Path,
+    resume: bool,
+    options: dict[str, Any],
+    given: dict[str, Any],
+    progress: Callable[[float, str], None],
+    stop: Callable[[], bool],
+) -> dict[str, Path]:
+    from sff_napari.training.scan import settings_from_options, train_scan
+
+    settings = settings_from_options(out, given, resume)
+    return train_scan(
+        settings, out, resume=resume, command=_command_line(), progress=progress, stop=stop
+    )
+
+
+_TRAINERS = {"folds": _train_for_folds, "scan": _train_for_scan}
 
 
 def _settings(

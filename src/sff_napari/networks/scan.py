@@ -199,8 +199,10 @@ class _DenseBlock(nn.Module):
 class RowShiftNetwork(nn.Module):
     """Tell how far each row of a scan was displaced, from correlations with rows around it.
 
-    Input is what `sff_napari.scan_distortion.row_curves` makes, (B, 297, Y); output
-    (B, Y), px.
+    Input is what `sff_napari.scan_distortion.row_curves` makes, (B, 9 * 33, Y): nine curves
+    over displacements of -8 to 8 px; output (B, Y), px.  The network weighs the
+    curves against one another and against what it finds likely itself; the result is the mean
+    displacement under the softmax of their sum.
 
     Parameters
     ----------
@@ -208,20 +210,32 @@ class RowShiftNetwork(nn.Module):
         Factor on its channel counts.
     """
 
+    curves = 9
+    offsets = 33
+
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         self.width = checked_width(width)
-        count = channels(96, self.width)
-        layers: list[nn.Module] = [nn.Conv1d(297, count, 1), nn.ReLU()]
-        for reach in (1, 2, 4):
-            layers += [
-                nn.Conv1d(count, count, 3, padding=reach, dilation=reach),
-                nn.ReLU(),
-                nn.Conv1d(count, count, 1),
-                nn.ReLU(),
-            ]
-        self.layers = nn.Sequential(*layers, nn.Conv1d(count, 1, 1))
+        count = channels(64, self.width)
+        self.first = nn.Conv1d(self.curves * self.offsets, count, 1)
+        self.around = nn.ModuleList(
+            nn.Conv1d(count, count, 3, padding=reach, dilation=reach) for reach in (1, 2, 4, 8)
+        )
+        self.last = nn.Conv1d(count, self.curves + self.offsets, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.constant_(self.last.bias, -3.0)
+        self.register_buffer("places", torch.linspace(-8, 8, self.offsets), persistent=False)
 
     def forward(self, curves: Tensor) -> Tensor:
         """Return the displacement of each row, (B, Y) px."""
-        return self.layers(curves)[:, 0]
+        count, _, rows = curves.shape
+        apart = curves.reshape(count, self.curves, self.offsets, rows)
+        apart = apart - apart.mean(dim=2, keepdim=True)
+        hidden = F.relu(self.first(apart.flatten(1, 2)))
+        for layer in self.around:
+            hidden = hidden + F.relu(layer(hidden))
+        out = self.last(hidden)
+        weight = F.softplus(out[:, : self.curves])
+        likely = (weight[:, :, None] * apart).sum(dim=1) + out[:, self.curves :]
+        places: Tensor = self.get_buffer("places")
+        return (likely.softmax(dim=1) * places[:, None]).sum(dim=1)

@@ -23,15 +23,18 @@ BLUR = 1.2
 """Gaussian, px, that takes a micrograph's own noise before it is halved."""
 SIDE = 256
 _SPECIMENS = {
-    "lattice": 0.3,
-    "fringes": 0.1,
-    "particles": 0.16,
-    "facets": 0.12,
-    "blobs": 0.09,
-    "noise": 0.08,
-    "tissue": 0.05,
-    "structures": 0.1,
+    "lattice": 0.38,
+    "fringes": 0.15,
+    "particles": 0.13,
+    "facets": 0.1,
+    "blobs": 0.08,
+    "noise": 0.06,
+    "tissue": 0.03,
+    "structures": 0.07,
 }
+_OWN_SHARE = 0.4
+"""Share of pairs that are tissue, where there is any."""
+_RENEW_EVERY = 4
 _STRENGTHS: tuple[tuple[float, ScanRanges], ...] = (
     (
         0.04,
@@ -53,12 +56,15 @@ _STRENGTHS: tuple[tuple[float, ScanRanges], ...] = (
     (
         0.35,
         ScanRanges(
-            jitter=(0.1, 3), drift=(0, 0.01), flyback_share=0.1, interlaced_share=0.05,
+            jitter=(0.1, 5), drift=(0, 0.01), flyback_share=0.1, interlaced_share=0.05,
             counts=(0.5, 30), noise=(0, 0.5),
+            detector=(0.3, 5), row_offset=(0, 0.08),
         ),
     ),
 )  # fmt: skip
 """How often scans of these ranges are drawn: clean, mild, usual, few electrons."""
+_ROWS_SHARES = (0.15, 0.65, 0.2)
+"""How often the last three are drawn where displacements are to be found."""
 
 
 def read_clean(specs: Sequence[DataSpec]) -> list[Image]:
@@ -121,11 +127,12 @@ class ScanPairs:
 
     def batch(self, count: int) -> tuple[Image, Image]:
         """Return distorted and clean images, each (count, crop, crop)."""
-        self._bank[self._rng.integers(len(self._bank))] = self._new_specimen()
+        if self._rng.random() < 1 / _RENEW_EVERY:
+            self.renew()
         pairs = [self.pair() for _ in range(count)]
         return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
 
-    def pair(self, own_share: float = 0.5) -> tuple[Image, Image]:
+    def pair(self, own_share: float = _OWN_SHARE) -> tuple[Image, Image]:
         """Return one distorted and one clean image, (crop, crop), this share being tissue."""
         rng = self._rng
         clean = self._clean(own_share)
@@ -138,6 +145,16 @@ class ScanPairs:
         if rng.random() < 0.5:
             distorted, truth = distorted[::-1], truth[::-1]
         return distorted, truth
+
+    def renew(self) -> None:
+        """Put a new specimen in the place of one."""
+        self._bank[self._rng.integers(len(self._bank))] = self._new_specimen()
+
+    def rows(self) -> tuple[Image, Image]:
+        """Return a distorted image and the displacement of its rows, (crop,) px."""
+        ranges = _STRENGTHS[self._rng.choice([1, 2, 3], p=_ROWS_SHARES)][1]
+        made = distort(self._clean(_OWN_SHARE), self._rng, ranges)
+        return made.distorted, made.displacement[1].mean(axis=1)
 
     def _new_specimen(self) -> Image:
         kind = self._rng.choice(list(_SPECIMENS), p=list(_SPECIMENS.values()))
