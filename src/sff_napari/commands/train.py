@@ -132,9 +132,9 @@ def command(context: click.Context, /, **options: Any) -> None:
     use: stack.tif:0-15,20-29.  Folds, or scans, are simulated on the slices.  With
     --resume, DATA and options not given are those of the run in the folder.
 
-    For scans the --stages are scan and scan_rows, or scan_plain12 or scan_cgrdn; of the
-    other options only --validate, --width, --batch, --crop, --rate, --seed, --max-minutes,
-    --device, --threads, --data-note and --licence count.
+    For scans the --stages are scan, scan_plain12 or scan_cgrdn; of the other options only
+    --validate, --width, --batch, --crop, --rate, --seed, --max-minutes, --device,
+    --threads, --data-note and --licence count.
     """
     with stop_requests() as stop, _bar() as progress:
         _run(context, options, progress, stop)

@@ -4,7 +4,9 @@ A file holds the tensors of one network (floating point, half precision where
 that is safe) and, in its header, text fields: format, kind, width,
 scale, architecture, package version, data, seed, scores and a SHA-256 of the tensors.
 Files named ``interpolation.safetensors``, ``unfolding.safetensors``,
-``fusion.safetensors`` and ``filling.safetensors`` in one folder are a set.
+``fusion.safetensors`` and ``filling.safetensors`` in one folder are a set;
+``scan.safetensors`` restores scans, as ``scan_plain12.safetensors`` and
+``scan_cgrdn.safetensors`` do, which do not come with the package.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from sff_napari.io_atomic import write_bytes
 from sff_napari.networks.fusion import FusionNetwork
 from sff_napari.networks.inpainting import FillingNetwork
 from sff_napari.networks.interpolation import InterpolationNetwork
-from sff_napari.networks.scan import Cgrdn, Plain12, RowShiftNetwork, ScanNetwork
+from sff_napari.networks.scan import Cgrdn, Plain12, ScanNetwork
 from sff_napari.networks.unfolding import UnfoldingNetwork
 
 Network = (
@@ -37,7 +39,6 @@ Network = (
     | ScanNetwork
     | Plain12
     | Cgrdn
-    | RowShiftNetwork
 )
 NETWORKS: dict[str, type[Network]] = {
     "interpolation": InterpolationNetwork,
@@ -46,9 +47,10 @@ NETWORKS: dict[str, type[Network]] = {
     "filling": FillingNetwork,
     "scan": ScanNetwork,
     "scan_plain12": Plain12,
-    "scan_rows": RowShiftNetwork,
     "scan_cgrdn": Cgrdn,
 }
+NOT_BUNDLED = ("scan_plain12", "scan_cgrdn")
+"""Networks of the literature whose weights do not come with the package."""
 FORMAT = "sff-napari-weights"
 ARCHITECTURE = "1"
 """Raised whenever a network changes so that older weights no longer fit."""
@@ -270,6 +272,11 @@ def _file_of(kind: str, path: str | Path | None) -> Path:
     file = place / f"{kind}.safetensors" if place.is_dir() or path is None else place
     if file.is_file():
         return file
+    if path is None and kind in NOT_BUNDLED:
+        raise WeightsError(
+            f"Weights of {kind} do not come with sff-napari: train them with sff-napari-train "
+            f"--for scan --stages {kind}, and give their folder."
+        )
     if path is None:
         raise WeightsError(
             f"This installation has no {kind} weights: reinstall sff-napari, "

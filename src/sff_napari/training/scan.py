@@ -11,7 +11,6 @@ from sff_napari.errors import InputError
 from sff_napari.networks import weights
 from sff_napari.progress import ProgressCallback
 from sff_napari.training.scan_card import write_scan_card
-from sff_napari.training.scan_rows import RowsTrainer
 from sff_napari.training.scan_settings import (
     ScanTraining,
     read_run,
@@ -79,11 +78,7 @@ def train_scan(
     made: dict[str, Path] = {}
     for kind in settings.stages:
         path = folder / f"{kind}.safetensors"
-        trainer: RowsTrainer | ScanTrainer
-        if kind == "scan_rows":
-            trainer = RowsTrainer(settings, folder)
-        else:
-            trainer = ScanTrainer(kind, settings, folder)
+        trainer = ScanTrainer(kind, settings, folder)
         if (folder / f"{kind}.checkpoint.pt").exists():
             trainer.restore()
         scores = trainer.run(progress, stop)

@@ -14,13 +14,11 @@ from sff_napari.networks import weights
 from sff_napari.training.scan_settings import ScanTraining
 
 _MEANING = {
-    "loss": "validation loss: squared error over variance of the truth, or, for rows, over that "
-    "of the displacement",
+    "loss": "validation loss: squared error over the variance of the truth",
     "snr_tissue": "signal to noise of restored tissue, dB (variance of the truth over error)",
     "snr_tissue_raw": "the same of the scans",
     "snr_specimens": "signal to noise of restored synthetic specimens, dB",
     "snr_specimens_raw": "the same of the scans",
-    "row_error": "error of the rows' displacement above 0.5 px of jitter, as a share of it",
 }
 
 

@@ -63,8 +63,6 @@ _STRENGTHS: tuple[tuple[float, ScanRanges], ...] = (
     ),
 )  # fmt: skip
 """How often scans of these ranges are drawn: clean, mild, usual, few electrons."""
-_ROWS_SHARES = (0.15, 0.65, 0.2)
-"""How often the last three are drawn where displacements are to be found."""
 
 
 def read_clean(specs: Sequence[DataSpec]) -> list[Image]:
@@ -149,12 +147,6 @@ class ScanPairs:
     def renew(self) -> None:
         """Put a new specimen in the place of one."""
         self._bank[self._rng.integers(len(self._bank))] = self._new_specimen()
-
-    def rows(self) -> tuple[Image, Image]:
-        """Return a distorted image and the displacement of its rows, (crop,) px."""
-        ranges = _STRENGTHS[self._rng.choice([1, 2, 3], p=_ROWS_SHARES)][1]
-        made = distort(self._clean(_OWN_SHARE), self._rng, ranges)
-        return made.distorted, made.displacement[1].mean(axis=1)
 
     def _new_specimen(self) -> Image:
         kind = self._rng.choice(list(_SPECIMENS), p=list(_SPECIMENS.values()))

@@ -12,7 +12,7 @@ from sff_napari.errors import InputError
 from sff_napari.io_atomic import write_json
 from sff_napari.training.settings import DataSpec
 
-SCAN_STAGES = ("scan", "scan_rows", "scan_plain12", "scan_cgrdn")
+SCAN_STAGES = ("scan", "scan_plain12", "scan_cgrdn")
 _OPTIONS = {
     "data": "data",
     "validate": "validate",
@@ -40,8 +40,7 @@ class ScanTraining:
     data, validate : tuple of str
         Stacks, ``PATH`` or ``PATH:SLICES``.
     stages : tuple of str
-        Networks, one after another: ``scan`` restores, ``scan_rows`` measures the
-        displacement of rows on what that has restored; ``scan_plain12`` and
+        Networks, one after another: ``scan``, the default; ``scan_plain12`` and
         ``scan_cgrdn`` are those of the literature.
     width : float
         Factor on their channel counts.
@@ -63,9 +62,9 @@ class ScanTraining:
 
     data: tuple[str, ...] = ()
     validate: tuple[str, ...] = ()
-    stages: tuple[str, ...] = ("scan", "scan_rows")
+    stages: tuple[str, ...] = ("scan",)
     width: float = 1.0
-    minutes: float = 74.0
+    minutes: float = 76.0
     batch: int = 4
     crop: int = 128
     rate: float = 1e-3
