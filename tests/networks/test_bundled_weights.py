@@ -16,7 +16,7 @@ from sff_napari.folds import Fold
 from sff_napari.networks import weights
 from sff_napari.simulation import neuropil, simulate_fold, simulate_straight
 
-KINDS = tuple(weights.NETWORKS)
+KINDS = tuple(kind for kind in weights.NETWORKS if kind not in weights.NOT_BUNDLED)
 
 
 def test_the_set_is_small() -> None:

@@ -25,6 +25,7 @@ _COMMANDS = {
     "compare": "Make pictures of folds before and after restoring.",
     "analyse": "Measure folds, and write ranges to simulate others like them.",
     "simulate": "Write a stack with simulated folds and the truth.",
+    "scan": "Restore slices distorted by a scanning microscope.",
     "tomogram": "Reconstruct a volume from a tilt series.",
     "simulate-tilts": "Write a noisy tilt series of a random volume, and the truth.",
     "evaluate-tilts": "Compare tilt-series methods on random volumes.",

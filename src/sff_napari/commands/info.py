@@ -215,6 +215,8 @@ def _installation() -> dict[str, Any]:
             facts[name] = None
     facts["devices"] = [describe_device(choose_device(name)) for name in available_devices()]
     for kind in weights.NETWORKS:
+        if kind in weights.NOT_BUNDLED:
+            continue
         try:
             about = weights.info(kind)
         except WeightsError:

@@ -41,7 +41,7 @@ _STAGES = ("interpolation", "unfolding", "fusion", "filling")
 @click.option(
     "--for",
     "purpose",
-    type=click.Choice(["folds", "low-magnification"]),
+    type=click.Choice(["folds", "low-magnification", "scan"]),
     default="folds",
     help="What the networks are to restore.",
 )
@@ -131,11 +131,15 @@ _STAGES = ("interpolation", "unfolding", "fusion", "filling")
 @click.option("--licence", default="", help="Terms of the data, for the model card.")
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
-    """Train the networks on clean slices: those for folds, or those for low magnification.
+    """Train the networks on clean slices: for folds, for scans, or for low magnification.
 
     DATA is a TIFF, a folder of images or a zarr, optionally with the slices to
-    use: stack.tif:0-15,20-29.  Folds are simulated on the slices, or they are
+    use: stack.tif:0-15,20-29.  Folds, or scans, are simulated on the slices, or they are
     reduced.  With --resume, DATA and options not given are those of the run in the folder.
+
+    For scans the --stages are scan, scan_plain12 or scan_cgrdn; of the other options only
+    --validate, --width, --batch, --crop, --rate, --seed, --max-minutes, --device,
+    --threads, --data-note and --licence count.
     """
     with stop_requests() as stop, _bar() as progress:
         _run(context, options, progress, stop)
@@ -200,7 +204,27 @@ def _train_for_low_magnification(
     )
 
 
-_TRAINERS = {"folds": _train_for_folds, "low-magnification": _train_for_low_magnification}
+def _train_for_scan(
+    out: Path,
+    resume: bool,
+    options: dict[str, Any],
+    given: dict[str, Any],
+    progress: Callable[[float, str], None],
+    stop: Callable[[], bool],
+) -> dict[str, Path]:
+    from sff_napari.training.scan import settings_from_options, train_scan
+
+    settings = settings_from_options(out, given, resume)
+    return train_scan(
+        settings, out, resume=resume, command=_command_line(), progress=progress, stop=stop
+    )
+
+
+_TRAINERS = {
+    "folds": _train_for_folds,
+    "low-magnification": _train_for_low_magnification,
+    "scan": _train_for_scan,
+}
 
 
 def _settings(

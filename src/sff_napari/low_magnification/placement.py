@@ -63,7 +63,7 @@ def find_placement(
     shape = (neighbours[0].shape[0], neighbours[0].shape[1])
     if min(shape) < MIN_SIDE * factor / 2:
         return in_place(shape), "The slice is too small to be placed: it is taken to lie in place."
-    found = best_matches(low, neighbours, factor)
+    found = best_matches(low, neighbours, factor, near)
     score = float(np.mean([one.score for one in found]))
     good = [one for one in found if one.score > 0.5 * max(other.score for other in found)]
     mean = mean_placement(good)
@@ -77,7 +77,9 @@ def find_placement(
     return replace(in_place(shape), score=score), note
 
 
-def best_matches(low: Grey, neighbours: Sequence[Grey], factor: int) -> list[Similarity]:
+def best_matches(
+    low: Grey, neighbours: Sequence[Grey], factor: int, near: Similarity | None = None
+) -> list[Similarity]:
     """Return where a low slice matches each of its neighbours best.
 
     Neighbours show other tissue, which has moved: where two of them put a slice may lie
@@ -140,7 +142,6 @@ def _at_full(found: Similarity, step: int, shape: tuple[int, int]) -> Similarity
     return replace(full, shift=(float(dy), float(dx)))
 
 
-<<<<<<< HEAD
 def _reduced(full: Similarity, step: int, shape: tuple[int, int]) -> Similarity:
     """Return a similarity of full slices as one of slices (Y, X) reduced by `step`."""
     centre = (np.array(shape) - 1) / 2
@@ -149,11 +150,8 @@ def _reduced(full: Similarity, step: int, shape: tuple[int, int]) -> Similarity:
     return replace(full, shift=(float(dy), float(dx)), shape=shape)
 
 
-def _mean(found: Sequence[Similarity]) -> Similarity:
-=======
 def mean_placement(found: Sequence[Similarity]) -> Similarity:
     """Return the mean of a few placements."""
->>>>>>> low-magnification
     return Similarity(
         float(np.mean([one.rotation_degrees for one in found])),
         math.exp(float(np.mean([math.log(one.scale) for one in found]))),

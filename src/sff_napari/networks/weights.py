@@ -6,7 +6,9 @@ scale, architecture, package version, data, seed, scores and a SHA-256 of the te
 Files named ``interpolation.safetensors``, ``unfolding.safetensors``,
 ``fusion.safetensors`` and ``filling.safetensors`` in one folder are a set;
 ``enlarging.safetensors`` and ``enlarging_stack.safetensors`` are one for slices at low
-magnification.
+magnification;
+``scan.safetensors`` restores scans, as ``scan_plain12.safetensors`` and
+``scan_cgrdn.safetensors`` do, which do not come with the package.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ NETWORKS: dict[str, type[Bundled]] = {
     "enlarging_stack": StackEnlargingNetwork,
 }
 UNBUNDLED: dict[str, type[GpemsrNetwork]] = {"gpemsr": GpemsrNetwork}
-"""Networks whose weights do not come with the package."""
+NOT_BUNDLED = {"gpemsr": "low-magnification", "scan_plain12": "scan", "scan_cgrdn": "scan"}
+"""Networks of the literature whose weights do not come with the package, and what they are for."""
 FORMAT = "sff-napari-weights"
 ARCHITECTURE = "1"
 """Raised whenever a network changes so that older weights no longer fit."""
@@ -282,10 +285,10 @@ def _file_of(kind: str, path: str | Path | None) -> Path:
     file = place / f"{kind}.safetensors" if place.is_dir() or path is None else place
     if file.is_file():
         return file
-    if path is None and kind in UNBUNDLED:
+    if path is None and kind in NOT_BUNDLED:
         raise WeightsError(
-            f"No {kind} weights come with the package: give the folder of weights made by "
-            f"sff-napari-train --stages {kind}."
+            f"Weights of {kind} do not come with sff-napari: train them with sff-napari-train "
+            f"--for {NOT_BUNDLED[kind]} --stages {kind}, and give their folder."
         )
     if path is None:
         raise WeightsError(

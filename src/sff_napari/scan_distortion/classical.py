@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +50,8 @@ def median(image: Image) -> Image:
 
 def aligned_rows(image: Image) -> tuple[Image, RowShifts]:
     """Return an image (Y, X) whose rows are moved to fit those around them, and blurred."""
-    template = cv2.GaussianBlur(image, (0, 0), sigmaX=max(0.7, best_width(image) / 2), sigmaY=3.0)
-    shifts = estimate_row_shifts(image, template)
+    width = max(0.7, best_width(image) / 2)
+    blur = partial(cv2.GaussianBlur, ksize=(0, 0), sigmaX=width, sigmaY=2.0)
+    shifts = estimate_row_shifts(image, blur(image), restore=blur)
     moved = sample(image, inverse_displacement(shifts.field(image.shape[1])))
     return gaussian(moved), shifts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -9,15 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from sff_napari.scan_distortion.noise import noise_by_grey
+
 Image = NDArray[np.float32]
 
 REACH = 10.0
 """Largest displacement of a row that is looked for, px."""
-STEP = 0.25
+_OFFSETS = np.arange(-REACH, REACH + 0.125, 0.25)
+_FARTHEST = 3.0
+"""Largest displacement that all rows may have in common, px."""
+_PROBE = 0.3
+"""Share of its own noise that is added to a scan to see what of it is kept."""
+_SIGNIFICANT = 25.0
+"""Least gain of the logarithm of the likelihood for displacements to be told."""
+_UNCERTAIN = 0.8
+"""Largest uncertainty of displacements that are told, as a share of their spread."""
+_MIRROR = cv2.BORDER_REFLECT_101
 SLOW = 15.0
 """Standard deviation, rows, of the Gaussian that parts slow drift from jitter."""
 _DEVIATIONS = (0.05, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0)
-_CORRELATIONS = (0.0, 0.6, 0.9)
+_CORRELATIONS = (0.0, 0.4, 0.8)
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,12 @@ class RowShifts:
     correlation: float
     gain: float
 
+    @classmethod
+    def none(cls, rows: int, gain: float = 0.0) -> RowShifts:
+        """Return that nothing significant was found."""
+        zero = np.zeros(rows, np.float32)
+        return cls(zero, zero.copy(), 0.0, 0.0, gain)
+
     def field(self, width: int) -> NDArray[np.float32]:
         """Return the displacement of each pixel, (2, Y, X) px."""
         along = np.broadcast_to(self.shifts[:, None], (self.shifts.size, width))
@@ -60,92 +78,137 @@ def without_slow(shifts: NDArray[np.floating], rows: float = SLOW) -> NDArray[np
     return np.asarray(shifts - slow)
 
 
-def estimate_row_shifts(
-    image: Image, reference: Image, known: NDArray[np.bool_] | None = None
-) -> RowShifts:
-    """Return the displacement of each row that explains an image by a reference.
+Restore = Callable[[Image], Image]
 
-    Every row is compared with the reference moved by -10 to 10 px in steps of a quarter.
+
+def estimate_row_shifts(
+    image: Image,
+    restored: Image,
+    known: NDArray[np.bool_] | None = None,
+    restore: Restore | None = None,
+) -> RowShifts:
+    """Return the displacement of each row that explains a scan by what is restored of it.
+
+    Every row is compared with the restored rows around it, moved by -10 to 10 px in steps of a
+    quarter; its own, which has followed it, is left out.  What the restored rows have kept
+    of the row's noise would still hold it in place: that part of the correlation is
+    measured by restoring the scan with a little noise of the same kind added, as the
+    divergence in Stein's estimate of risk (Ramani et al., 2008), and subtracted.
+
     The displacements are a first-order autoregressive series, whose spread and correlation
     are those that make the image most likely; each row's is its mean given all
-    rows (forward-backward algorithm), so that it tends to 0 where the image does not tell.
+    rows (forward-backward algorithm).  All are 0 where that is not
+    significantly more likely, or leaves them nearly as uncertain as before.
 
     Parameters
     ----------
-    image, reference : ndarray, (Y, X)
-        The scan, and what it should show.
+    image, restored : ndarray, (Y, X)
+        The scan, and what is restored of it.
     known : ndarray, (Y, X) bool, optional
-        Where both hold an image.
+        Where there is an image.
+    restore : callable, optional
+        What made `restored` of `image`; without it nothing is subtracted.
     """
-    height = image.shape[0]
-    offsets = np.arange(-REACH, REACH + STEP / 2, STEP)
     weight = np.ones(image.shape, np.float32) if known is None else known.astype(np.float32)
-    cost = _costs(image, reference, weight, offsets)
+    reference = _around(restored)
+    measured = _without_mean(image, weight)
+    agreement = _agreement(measured, reference, weight, quadratic=True)
+    if restore is not None:
+        agreement -= _kept_noise(image, restored, weight, restore)
+    spread = _spread(image, reference, weight)
+    if not (np.isfinite(spread) and spread > 0):
+        return RowShifts.none(len(image))
+    evidence = agreement / spread
     # The reference as a whole may lie elsewhere: a slow detector moves all rows alike.
-    common = int(np.argmin(ndimage.gaussian_filter1d(cost.sum(axis=0), 1.0)))
-    spread = _spread(image, reference, weight, offsets[common])
-    if spread <= 0 or not np.isfinite(spread):
-        zero = np.zeros(height, np.float32)
-        return RowShifts(zero, zero.copy(), 0.0, 0.0, 0.0)
-    evidence = -cost / (2 * spread)
+    total = ndimage.gaussian_filter1d(evidence.sum(axis=0), 1.0)
+    common = int(np.argmax(np.where(np.abs(_OFFSETS) <= _FARTHEST, total, -np.inf)))
+    places = _OFFSETS - _OFFSETS[common]
     evidence -= evidence.max(axis=1, keepdims=True)
-    places = offsets - offsets[common]
-    best: tuple[float, float, float, NDArray[np.float64]] | None = None
-    for deviation in _DEVIATIONS:
-        for correlation in _CORRELATIONS:
-            score, belief = _smoothed(evidence, places, deviation, correlation)
-            if best is None or score > best[0]:
-                best = (score, deviation, correlation, belief)
-    assert best is not None
-    score, deviation, correlation, belief = best
+    tried = [
+        (*_smoothed(evidence, places, deviation, correlation), deviation, correlation)
+        for deviation in _DEVIATIONS
+        for correlation in _CORRELATIONS
+    ]
+    score, belief, deviation, correlation = max(tried, key=lambda found: found[0])
+    gain = score - tried[0][0]
     mean = belief @ places
     error = np.sqrt(np.maximum(belief @ places**2 - mean**2, 0))
-    gain = score - float(evidence[:, common].sum())
+    if gain < _SIGNIFICANT or np.sqrt((error**2).mean()) > _UNCERTAIN * deviation:
+        return RowShifts.none(len(image), gain)
     return RowShifts(
         mean.astype(np.float32), error.astype(np.float32), deviation, correlation, gain
     )
 
 
-def _costs(
-    image: Image, reference: Image, weight: Image, offsets: NDArray[np.float64]
+def _around(image: Image) -> Image:
+    """Return for each row the mean of those around it, itself left out."""
+    rows = np.arange(-4, 5)
+    kernel = np.exp(-(rows**2) / 8.0) * (rows != 0)
+    return cv2.filter2D(
+        image, -1, (kernel / kernel.sum()).astype(np.float32)[:, None], borderType=_MIRROR
+    )
+
+
+def _without_mean(image: Image, weight: Image) -> Image:
+    """Return rows without their means: they may have grey offsets of their own."""
+    mean = (image * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1.0)
+    return np.asarray((image - mean[:, None]) * weight, np.float32)
+
+
+def _agreement(
+    measured: Image, reference: Image, weight: Image, quadratic: bool
 ) -> NDArray[np.float64]:
-    """Return the squared difference of each row and the moved reference, (Y, offsets)."""
-    height, width = image.shape
-    y = np.broadcast_to(np.arange(height, dtype=np.float32)[:, None], image.shape)
-    y = np.ascontiguousarray(y)
-    x = np.arange(width, dtype=np.float32)[None, :]
-    cost = np.empty((height, offsets.size))
-    share = np.maximum(weight.sum(axis=1), 1.0)
-    for number, offset in enumerate(offsets):
-        moved = cv2.remap(
-            reference,
-            np.ascontiguousarray(np.broadcast_to(x + np.float32(offset), image.shape)),
-            y,
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT_101,
-        )
-        difference = image - moved
-        # Rows may have grey offsets of their own.
-        mean = (difference * weight).sum(axis=1) / share
-        squared = (weight * difference**2).sum(axis=1) - share * mean**2
-        cost[:, number] = squared
-    return cost
+    """Return how well rows agree with a reference moved by each offset, (Y, offsets).
+
+    Their product, less half of the reference's square for the squared difference.
+    """
+    y = np.arange(len(measured), dtype=np.float32)[:, None]
+    x = np.arange(measured.shape[1], dtype=np.float32)[None, :]
+    rows = np.ascontiguousarray(np.broadcast_to(y, measured.shape))
+    out = np.empty((len(measured), _OFFSETS.size))
+    for number, offset in enumerate(_OFFSETS):
+        columns = np.ascontiguousarray(np.broadcast_to(x + np.float32(offset), measured.shape))
+        moved = cv2.remap(reference, columns, rows, cv2.INTER_LINEAR, borderMode=_MIRROR)
+        if quadratic:
+            moved = _without_mean(moved, weight)
+        out[:, number] = np.einsum("yx,yx->y", measured, moved)
+        if quadratic:
+            out[:, number] -= 0.5 * np.einsum("yx,yx->y", moved, moved)
+    return out
 
 
-def _spread(image: Image, reference: Image, weight: Image, offset: float) -> float:
+def _kept_noise(
+    image: Image, restored: Image, weight: Image, restore: Restore
+) -> NDArray[np.float64]:
+    """Return the agreement that rows owe to their own noise in the rows around them."""
+    noise = _alike_noise(image, restored, weight)
+    kept = (restore(image + np.float32(_PROBE) * noise) - restored) / np.float32(_PROBE)
+    owed = _agreement(_without_mean(noise, weight), _around(kept), weight, quadratic=False)
+    return ndimage.gaussian_filter1d(owed, 20.0, axis=0, mode="nearest")
+
+
+def _alike_noise(image: Image, restored: Image, weight: Image) -> Image:
+    """Return noise as strong at each grey value, and as correlated along rows, as the scan's."""
+    levels = noise_by_grey(image, restored, weight > 0)
+    strength = np.interp(restored, levels[:, 0], levels[:, 1])
+    residual = _without_mean(image - restored, weight) / np.maximum(strength, 1e-6)
+    power = (np.abs(np.fft.rfft(residual, axis=1)) ** 2).mean(axis=0)
+    power /= max(float(power.mean()), 1e-12)
+    white = np.random.default_rng(0).standard_normal(image.shape)
+    coloured = np.fft.irfft(np.fft.rfft(white, axis=1) * np.sqrt(power), n=image.shape[1], axis=1)
+    return np.asarray(coloured * strength, np.float32)
+
+
+def _spread(image: Image, reference: Image, weight: Image) -> float:
     """Return the variance of the noise, times the number of pixels that share one's noise."""
-    moved = ndimage.shift(reference, (0, -offset), order=1, mode="mirror") if offset else reference
-    noise = (image - moved) * weight
-    noise = noise - noise.mean(axis=1, keepdims=True)
-    variance = float((noise**2).sum() / max(float(weight.sum()), 1.0))
-    if variance <= 0:
+    noise = _without_mean(image - reference, weight)
+    total = float((noise**2).sum())
+    if total <= 0:
         return 0.0
-    size = noise.size
     alike = 1.0
     for lag in range(1, 7):
-        rho = float((noise[:, lag:] * noise[:, :-lag]).sum() / (variance * size))
-        alike += 2 * max(rho, 0.0)
-    return variance * alike
+        alike += 2 * max(float((noise[:, lag:] * noise[:, :-lag]).sum()) / total, 0.0)
+    return total / max(float(weight.sum()), 1.0) * alike
 
 
 def _smoothed(

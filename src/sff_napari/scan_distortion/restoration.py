@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,6 +22,7 @@ from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.scan_distortion.classical import aligned_rows, best_width, gaussian, median
 from sff_napari.scan_distortion.confidence import confidence_of
 from sff_napari.scan_distortion.displacement import (
+    Restore,
     RowShifts,
     estimate_row_shifts,
     inverse_displacement,
@@ -34,6 +36,10 @@ from sff_napari.scan_distortion.slow_drift import SlowDrift, estimate_slow_drift
 Image = NDArray[np.float32]
 Method = Literal["default", "plain12", "cgrdn", "gaussian", "median", "rows"]
 METHODS: tuple[Method, ...] = get_args(Method)
+_LARGEST = 32_000
+"""Longest side, px: OpenCV counts pixels in 16 bits."""
+_COLUMNS = 1024
+"""Columns that rows are compared in."""
 NETWORK_OF: dict[str, str] = {
     "default": "scan",
     "plain12": "scan_plain12",
@@ -215,6 +221,11 @@ class _Scan:
     @classmethod
     def of(cls, image: ArrayLike, beside: dict[str, ArrayLike], options: ScanOptions) -> _Scan:
         array = as_slice(image)
+        if max(array.shape) > _LARGEST:
+            raise InputError(
+                f"The image has {array.shape[0]} x {array.shape[1]} pixels: restore parts of at "
+                f"most {_LARGEST} x {_LARGEST}."
+            )
         transposed = options.fast_axis == "y"
 
         def turned(part: NDArray[Any]) -> NDArray[Any]:
@@ -249,10 +260,15 @@ def _restored(scan: _Scan, options: ScanOptions, reporter: Reporter) -> ScanRest
     began = time.perf_counter()
     device = choose_device(options.device)
     reporter(0.0, "reading weights")
-    clean, difference, shifts, details = _first_pass(scan, options, device, reporter.part(0.0, 0.7))
+    clean, difference, shifts, restore, details = _first_pass(
+        scan, options, device, reporter.part(0.0, 0.7)
+    )
     reporter(0.7, "measuring the displacement of rows")
     if shifts is None:
-        shifts = estimate_row_shifts(scan.unit, clean, scan.known)
+        # All columns of a row were displaced alike: some hundreds of them tell enough.
+        start = max(0, (scan.unit.shape[1] - _COLUMNS) // 2)
+        middle = (slice(None), slice(start, start + _COLUMNS))
+        shifts = estimate_row_shifts(scan.unit[middle], clean[middle], scan.known[middle], restore)
     jitter = shifts.field(scan.unit.shape[1])
     reporter(0.85, "measuring slow drift")
     drift = (
@@ -281,7 +297,7 @@ def _restored(scan: _Scan, options: ScanOptions, reporter: Reporter) -> ScanRest
         "jitter": round(float(without_slow(shifts.shifts).std()), 4),
         "jitter_correlation": shifts.correlation,
         "row_error": round(float(np.median(shifts.deviations)), 4),
-        "evidence": round(shifts.gain, 2),
+        "evidence": round(float(shifts.gain), 2),
         "noise": round(noise_level * (scan.scale.high - scan.scale.low), 6),
         "neighbours": list(drift.used),
         "slow_drift": round(float(np.sqrt((drift.shifts**2).sum(axis=1).mean())), 4),
@@ -307,23 +323,31 @@ def _restored(scan: _Scan, options: ScanOptions, reporter: Reporter) -> ScanRest
 
 def _first_pass(
     scan: _Scan, options: ScanOptions, device: torch.device, reporter: Reporter
-) -> tuple[Image, Image, RowShifts | None, dict[str, Any]]:
-    """Return the restored image, half the difference of two ways to it, shifts, and details."""
+) -> tuple[Image, Image, RowShifts | None, Restore, dict[str, Any]]:
+    """Return the image restored, and what belongs to that.
+
+    That is half the difference of two ways to it, shifts if it gives them, the function, details.
+    """
+    none = np.zeros_like(scan.unit)
     if options.method in NETWORK_OF:
         kind = NETWORK_OF[options.method]
         path = network_weights.own_or_bundled(kind, network_weights.named(options.weights))
         network = network_weights.load(kind, path, device)
         clean, difference = run_network(network, scan.unit, device, reporter)
-        return clean, difference, None, {"weights": network_weights.digest(kind, path)}
-    none = np.zeros_like(scan.unit)
+
+        def again(image: Image) -> Image:
+            return run_network(network, image, device, Reporter())[0]
+
+        return clean, difference, None, again, {"weights": network_weights.digest(kind, path)}
     reporter(0.1, "restoring")
     if options.method == "rows":
         clean, shifts = aligned_rows(scan.unit)
-        return clean, none, shifts, {}
+        return clean, none, shifts, gaussian, {}
     if options.method == "median":
-        return median(scan.unit), none, None, {}
+        return median(scan.unit), none, None, median, {}
     width = best_width(scan.unit)
-    return gaussian(scan.unit, width), none, None, {"width": width}
+    blur = partial(gaussian, sigma=width)
+    return blur(scan.unit), none, None, blur, {"width": width}
 
 
 def _mixed(

@@ -99,6 +99,8 @@ def simulate_scan(
     drawn_from = ScanRanges.of(**ranges)
     transposed = check_fast_axis(fast_axis) == "y"
     array = as_slice(image)
+    if max(array.shape) > 32_000:
+        raise InputError("The image is larger than 32000 pixels on a side: distort parts of it.")
     no_data = find_no_data(array)
     if no_data is not None and no_data.all():
         raise InputError("The image has one value throughout: there is nothing to distort.")

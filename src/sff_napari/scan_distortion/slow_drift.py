@@ -13,6 +13,8 @@ from scipy import ndimage
 from sff_napari.alignment import is_roughly_aligned
 from sff_napari.alignment.drift_fields import drift_field
 from sff_napari.alignment.features import Features
+from sff_napari.scan_distortion.displacement import inverse_displacement
+from sff_napari.scan_distortion.simulation import sample
 
 Image = NDArray[np.float32]
 _POOL = 2
@@ -20,6 +22,7 @@ _REACH = 16.0
 _SMOOTH = 8.0
 """Standard deviation, rows, of the Gaussian that drift is smoothed by."""
 _LEAST_ROWS = 96
+_ROUNDS = 3
 _WINDOW = 48.0
 """Columns over which the displacement of neighbouring tissue is alike."""
 
@@ -66,27 +69,36 @@ def estimate_slow_drift(
     if min(image.shape) < _LEAST_ROWS:
         note = f"The slice is smaller than {_LEAST_ROWS} px: its slow drift was not measured."
         return SlowDrift(still, (), (note,))
-    here = Features.of(torch.from_numpy(image), torch.from_numpy(known), _POOL)
-    fields = {}
+    others = {}
     for name, neighbour in neighbours.items():
-        if not is_roughly_aligned(neighbour, image):
+        if is_roughly_aligned(neighbour, image):
+            others[name] = Features.of(
+                torch.from_numpy(np.ascontiguousarray(neighbour)),
+                torch.ones(neighbour.shape, dtype=torch.bool),
+                _POOL,
+            )
+        else:
             notes.append(f"The {name} slice does not match where it lies: it was not used.")
-            continue
-        there = Features.of(
-            torch.from_numpy(np.ascontiguousarray(neighbour)),
-            torch.ones(neighbour.shape, dtype=torch.bool),
-            _POOL,
-        )
-        field = drift_field(here, there, _REACH)
-        fields[name] = field.on_grid((image.shape[0], image.shape[1])).numpy()
-    if not fields:
+    if not others:
         return SlowDrift(still, (), tuple(notes))
-    mean = np.mean(list(fields.values()), axis=0)
-    rows = mean.mean(axis=2).T
+    shape = (image.shape[0], image.shape[1])
+    rows, mean = still.astype(np.float64), np.zeros((2, *shape))
+    # Windows average over drift: what they leave is found when it is looked at again.
+    for _ in range(_ROUNDS):
+        here = Features.of(torch.from_numpy(_moved(image, rows)), torch.from_numpy(known), _POOL)
+        fields = [drift_field(here, there, _REACH).on_grid(shape) for there in others.values()]
+        mean = torch.stack(fields).mean(dim=0).numpy()
+        step = ndimage.gaussian_filter1d(mean.mean(axis=2).T, _SMOOTH, axis=0, mode="nearest")
+        rows = rows + step
     windows = max(image.shape[1] / _WINDOW, 1.0)
     uncertain = mean.var(axis=2).T / windows
-    rows = ndimage.gaussian_filter1d(rows, _SMOOTH, axis=0, mode="nearest")
     noise = uncertain.mean(axis=0)
     signal = np.maximum((rows**2).mean(axis=0) - noise, 0)
     shrunk = rows * (signal / np.maximum(signal + noise, 1e-9))
-    return SlowDrift(shrunk.astype(np.float32), tuple(fields), tuple(notes))
+    return SlowDrift(shrunk.astype(np.float32), tuple(others), tuple(notes))
+
+
+def _moved(image: Image, rows: NDArray[np.float64]) -> Image:
+    """Return an image whose rows are moved back by (dy, dx), (Y, 2) px."""
+    field = np.broadcast_to(rows.T[:, :, None], (2, *image.shape)).astype(np.float32)
+    return sample(image, inverse_displacement(field)) if rows.any() else image

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from sff_napari.errors import InputError, StackError
 from sff_napari.io_atomic import explain
 from sff_napari.stacks import open_stack
+from sff_napari.stacks.microscope_files import microscope_signal, scale_in_nm
 from sff_napari.tilt_series.angles import read_tilts, tilts_beside
 
 HDF5_SUFFIXES = (".hspy", ".emd", ".h5", ".hdf5", ".hdf")
@@ -109,22 +109,13 @@ def _read_stack(path: Path) -> Parts:
 
 def _read_by_rosettasciio(path: Path) -> Parts | None:
     """Return what rosettasciio reads of a file of a microscope; None where it is not installed."""
-    try:
-        plugins = import_module("rsciio").IO_PLUGINS
-    except ImportError:
+    signal = microscope_signal(path)
+    if signal is None:
         return None
-    ending = path.suffix.lower().lstrip(".")
-    for plugin in plugins:
-        if ending in plugin["file_extensions"]:
-            try:
-                signal = import_module(plugin["api"]).file_reader(str(path))[0]
-                images, axes = np.asarray(signal["data"]), signal["axes"]
-            except Exception as error:  # readers of damaged files raise anything
-                raise StackError(f"{path} could not be read by rosettasciio ({error}).") from error
-            if images.ndim != 3:
-                raise InputError(f"{path} holds {images.ndim} axes, a tilt series has three.")
-            return images, _axis_tilts(axes[0], len(images)), _in_nm(axes[2])
-    return None
+    images, axes = signal["data"], signal["axes"]
+    if images.ndim != 3:
+        raise InputError(f"{path} holds {images.ndim} axes, a tilt series has three.")
+    return images, _axis_tilts(axes[0], len(images)), scale_in_nm(axes[2])
 
 
 def _read_hdf5(path: Path) -> Parts:
@@ -156,7 +147,7 @@ def _described(data: Any) -> tuple[NDArray[np.float64] | None, float | None]:
     group = data.parent
     count = data.shape[0]
     if "axis-0" in group:  # HyperSpy
-        size = _in_nm(_plain(group["axis-2"].attrs)) if "axis-2" in group else None
+        size = scale_in_nm(_plain(group["axis-2"].attrs)) if "axis-2" in group else None
         return _axis_tilts(_plain(group["axis-0"].attrs), count), size
     if "dim1" in group:  # Berkeley EMD
         tilts = np.asarray(group["dim1"], float).ravel()
@@ -164,7 +155,7 @@ def _described(data: Any) -> tuple[NDArray[np.float64] | None, float | None]:
         size = None
         if "dim3" in group and len(group["dim3"]) > 1:
             step = float(group["dim3"][1] - group["dim3"][0])
-            size = _in_nm({"scale": step, **_plain(group["dim3"].attrs)})
+            size = scale_in_nm({"scale": step, **_plain(group["dim3"].attrs)})
         if str(units).strip("[]") in _RADIANS:
             tilts = np.degrees(tilts)
         return (tilts if len(tilts) == count and np.ptp(tilts) > 0 else None), size
@@ -193,9 +184,3 @@ def _axis_tilts(axis: dict[str, Any], count: int) -> NDArray[np.float64] | None:
     if units in _RADIANS:
         return np.degrees(places)
     return places if units.startswith("deg") or units == "°" or "tilt" in name else None
-
-
-def _in_nm(axis: dict[str, Any]) -> float | None:
-    units = str(axis.get("units", "")).strip("[]")
-    known = {"nm": 1.0, "n_m": 1.0, "A": 0.1, "Å": 0.1, "um": 1e3, "µm": 1e3, "m": 1e9}
-    return float(axis["scale"]) * known[units] if units in known and "scale" in axis else None

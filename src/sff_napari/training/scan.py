@@ -1,274 +1,96 @@
-"""Train the networks that restore single scans."""
+"""Run a training of the networks that restore scans: weights, log and card."""
 
 from __future__ import annotations
 
-import csv
-import io
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
-from sff_napari.devices import autocast, choose_device
-from sff_napari.errors import Cancelled, InputError
-from sff_napari.io_atomic import write_bytes
+from sff_napari.errors import InputError
 from sff_napari.networks import weights
-from sff_napari.training.scan_samples import ScanPairs, read_clean
-from sff_napari.training.settings import DataSpec
+from sff_napari.progress import ProgressCallback
+from sff_napari.training.scan_card import write_scan_card
+from sff_napari.training.scan_settings import (
+    ScanTraining,
+    read_run,
+    settings_from_options,
+    write_run,
+)
+from sff_napari.training.scan_trainer import ScanTrainer
 
-_EMA = 0.998
-_WARM_UP = 150
-_FLOOR = 1e-4
-"""Share of the truth's variance below which a squared error no longer counts."""
-_SAVE_EVERY = 120.0
-"""Seconds between checkpoints."""
-
-
-@dataclass(frozen=True)
-class ScanTraining:
-    """Settings of a training.
-
-    Parameters
-    ----------
-    data, validate : tuple of str
-        Stacks, ``PATH`` or ``PATH:SLICES``.
-    network : {"scan", "scan_plain12", "scan_cgrdn"}
-        What is trained: the default, or one of the literature.
-    width : float
-        Factor on its channel counts.
-    minutes : float
-        Length of the training; the learning rate falls to 0 over it.
-    batch, crop : int
-        Pairs an iteration and their side, px.
-    rate : float
-        Largest learning rate.
-    seed : int
-        Of weights and pairs.
-    """
-
-    data: tuple[str, ...]
-    validate: tuple[str, ...] = ()
-    network: str = "scan"
-    width: float = 1.0
-    minutes: float = 60.0
-    batch: int = 8
-    crop: int = 128
-    rate: float = 1e-3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.network not in ("scan", "scan_plain12", "scan_cgrdn"):
-            raise InputError(
-                f"There is no network {self.network!r} for scans: use scan, scan_plain12 or "
-                "scan_cgrdn."
-            )
-        if not self.minutes > 0 or self.batch < 1 or self.crop < 32 or not self.rate > 0:
-            raise InputError(
-                "A training needs more than 0 minutes, at least one pair a batch, a crop of at "
-                "least 32 px and a rate above 0."
-            )
+__all__ = ["ScanTraining", "settings_from_options", "train_scan"]
 
 
-def relative_error(restored: Tensor, truth: Tensor) -> Tensor:
-    """Return the squared error of each image over the variance of its truth, (B,)."""
-    error = (restored - truth).square().mean(dim=(1, 2, 3))
-    return error / truth.var(dim=(1, 2, 3)).clamp_min(1e-6)
-
-
-class ScanTrainer:
-    """One training, from its start or from a checkpoint.
+def train_scan(
+    settings: ScanTraining,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    command: str = "",
+    progress: ProgressCallback | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> dict[str, Path]:
+    """Train networks on simulated scans, and write their weights and a model card.
 
     Parameters
     ----------
     settings : ScanTraining
-        What to train.
-    out : Path
-        Folder of the run.
-    device : str
-        Where to compute.
+        What to train on, and how.
+    out : str or Path
+        Folder for everything the run writes.
+    resume : bool
+        Go on with the run in `out`.
+    command : str
+        The command that started the run, for the card.
+    progress : callable, optional
+        Called as ``progress(share, text)``; the share starts again with every network.
+    stop : callable, optional
+        Asked at every iteration; True saves a checkpoint and stops.
+
+    Returns
+    -------
+    dict of str to Path
+        The weights of each network.
+
+    Raises
+    ------
+    InputError
+        If settings or data cannot be used.
+    StackError
+        If a stack cannot be read or a file not written.
+    Cancelled
+        If `stop` returned True.
     """
-
-    def __init__(self, settings: ScanTraining, out: Path, device: str = "auto") -> None:
-        self.settings = settings
-        self.out = out
-        self.device = choose_device(device)
-        torch.manual_seed(settings.seed)
-        network = weights.new_network(settings.network, settings.width)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network: nn.Module = network.to(self.device)
-        self.mean = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.paper = settings.network == "scan_plain12"
-        self.optimiser: torch.optim.Optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.rate, weight_decay=1e-4
+    folder = Path(out)
+    commands: list[str] = []
+    if resume:
+        commands = read_run(folder)[1]
+    elif (folder / "run.json").exists():
+        raise InputError(
+            f"{folder} already holds a training run: add --resume to go on with it, or choose "
+            "another folder."
         )
-        self.second_part = False
-        self.iteration = 0
-        self.seconds = 0.0
-
-    def run(
-        self,
-        progress: Callable[[float, str], None] | None = None,
-        stop: Callable[[], bool] | None = None,
-    ) -> dict[str, float]:
-        """Train until the time is over; return the scores."""
-        settings = self.settings
-        tissue = read_clean([DataSpec.parse(text) for text in settings.data])
-        # A resumed run goes on with other pairs than it began with.
-        pairs = ScanPairs(tissue, settings.crop, settings.seed + 1000 * self.iteration)
-        checks = self._validation_pairs()
-        saved, shown, losses = time.monotonic(), time.monotonic(), []
-        while self.seconds < 60 * settings.minutes:
-            began = time.monotonic()
-            loss = self._step(pairs)
-            losses.append(loss)
-            self.seconds += time.monotonic() - began
-            if stop is not None and stop():
-                self.save()
-                raise Cancelled("Stopped; add --resume to go on from the last checkpoint.")
-            if time.monotonic() - shown > 1 and progress is not None:
-                shown = time.monotonic()
-                share = self.seconds / (60 * settings.minutes)
-                progress(share, f"iteration {self.iteration} loss {np.mean(losses[-50:]):.3f}")
-            if time.monotonic() - saved > _SAVE_EVERY:
-                self._log(float(np.mean(losses)), self._score(checks))
-                losses = []
-                self.save()
-                saved = time.monotonic()
-        scores = self._score(checks)
-        self._log(float(np.mean(losses or [np.nan])), scores)
-        self.save()
-        return scores
-
-    def _step(self, pairs: ScanPairs) -> float:
-        distorted, truth = (
-            torch.from_numpy(np.ascontiguousarray(part))[:, None].to(self.device)
-            for part in pairs.batch(self.settings.batch)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_run(folder, settings, [*commands, command])
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    made: dict[str, Path] = {}
+    for kind in settings.stages:
+        path = folder / f"{kind}.safetensors"
+        trainer = ScanTrainer(kind, settings, folder)
+        if (folder / f"{kind}.checkpoint.pt").exists():
+            trainer.restore()
+        scores = trainer.run(progress, stop)
+        network = weights.new_network(kind, settings.width)
+        network.load_state_dict(trainer.mean)
+        labels = settings.labels[0]
+        about = f"{labels} and synthetic specimens" if labels else "synthetic specimens"
+        weights.save_weights(
+            path,
+            network,
+            weights.WeightsInfo(kind, settings.width, about, settings.seed, scores),
         )
-        share = self.seconds / (60 * self.settings.minutes)
-        if self.paper and share > 0.7 and not self.second_part:
-            # The paper's second part: plain stochastic gradient descent.
-            self._use_sgd()
-        warm = min(1.0, (self.iteration + 1) / _WARM_UP)
-        rate = self.settings.rate * warm * (1 - share) ** 1.2
-        if self.second_part:
-            rate *= 10
-        for group in self.optimiser.param_groups:
-            group["lr"] = max(rate, 1e-7)
-        with autocast(self.device):
-            restored = self.network(distorted)
-        if self.paper:
-            loss = (restored - truth).square().mean()
-        else:
-            # The mean of logarithms: what a mean of PSNR judges.
-            loss = torch.log(relative_error(restored, truth) + _FLOOR).mean()
-        self.optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
-        self.iteration += 1
-        keep = min(_EMA, self.iteration / (self.iteration + 10))
-        with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                self.mean[name].lerp_(value, 1 - keep)
-        return float(loss.detach())
-
-    def _use_sgd(self) -> None:
-        self.optimiser = torch.optim.SGD(
-            self.network.parameters(), lr=self.settings.rate, momentum=0.9
-        )
-        self.second_part = True
-
-    def _validation_pairs(self) -> list[tuple[str, Tensor, Tensor]]:
-        tissue = read_clean([DataSpec.parse(text) for text in self.settings.validate])
-        found = []
-        for name, images in (("tissue", tissue), ("specimens", [])):
-            if name == "tissue" and not images:
-                continue
-            source = ScanPairs(images, 128, 987_654_321, bank=32)
-            source_share = 1.0 if images else 0.0
-            for _ in range(32):
-                distorted, truth = source.pair(own_share=source_share)
-                found.append(
-                    (
-                        name,
-                        torch.from_numpy(np.ascontiguousarray(distorted))[None, None],
-                        torch.from_numpy(np.ascontiguousarray(truth))[None, None],
-                    )
-                )
-        return found
-
-    @torch.no_grad()
-    def _score(self, checks: list[tuple[str, Tensor, Tensor]]) -> dict[str, float]:
-        """Return the mean signal-to-noise ratio of each kind, dB (variance over squared error)."""
-        before = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.network.load_state_dict(self.mean)
-        values: dict[str, list[float]] = {}
-        for name, distorted, truth in checks:
-            with autocast(self.device):
-                restored = self.network(distorted.to(self.device)).cpu()
-            error = relative_error(restored, truth) + _FLOOR
-            values.setdefault(f"snr_{name}", []).append(float(-10 * torch.log10(error)))
-            raw = relative_error(distorted, truth) + _FLOOR
-            values.setdefault(f"snr_{name}_raw", []).append(float(-10 * torch.log10(raw)))
-        self.network.load_state_dict(before)
-        return {name: float(np.mean(found)) for name, found in values.items()}
-
-    def _log(self, loss: float, scores: dict[str, float]) -> None:
-        row = {
-            "iteration": self.iteration,
-            "minutes": round(self.seconds / 60, 2),
-            "loss": round(loss, 4),
-            **{name: round(value, 3) for name, value in scores.items()},
-        }
-        path = self.out / "log.csv"
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(row))
-        if not path.exists():
-            writer.writeheader()
-        writer.writerow(row)
-        with path.open("a", encoding="utf-8", newline="") as file:
-            file.write(text.getvalue())
-
-    def save(self) -> None:
-        """Write a checkpoint to go on from, atomically."""
-        state: dict[str, Any] = {
-            "settings": {**asdict(self.settings)},
-            "network": self.network.state_dict(),
-            "mean": self.mean,
-            "optimiser": self.optimiser.state_dict(),
-            "second_part": self.second_part,
-            "iteration": self.iteration,
-            "seconds": self.seconds,
-        }
-        data = io.BytesIO()
-        torch.save(state, data)
-        write_bytes(self.out / "checkpoint.pt", data.getvalue())
-
-    def restore(self) -> None:
-        """Go on from the checkpoint in the folder.
-
-        Raises
-        ------
-        InputError
-            If there is none, or it is damaged.
-        """
-        path = self.out / "checkpoint.pt"
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self.network.load_state_dict(state["network"])
-            if state["second_part"]:
-                self._use_sgd()
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.mean = {k: v.to(self.device) for k, v in state["mean"].items()}
-            self.iteration, self.seconds = int(state["iteration"]), float(state["seconds"])
-        except FileNotFoundError as error:
-            raise InputError(
-                f"There is no checkpoint in {self.out}: start without --resume."
-            ) from error
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise InputError(f"The checkpoint {path} is damaged: start the run again.") from error
+        made[kind] = path
+    write_scan_card(folder, settings, [*commands, command], made)
+    return made

@@ -23,15 +23,18 @@ BLUR = 1.2
 """Gaussian, px, that takes a micrograph's own noise before it is halved."""
 SIDE = 256
 _SPECIMENS = {
-    "lattice": 0.3,
-    "fringes": 0.1,
-    "particles": 0.16,
-    "facets": 0.12,
-    "blobs": 0.09,
-    "noise": 0.08,
-    "tissue": 0.05,
-    "structures": 0.1,
+    "lattice": 0.38,
+    "fringes": 0.15,
+    "particles": 0.13,
+    "facets": 0.1,
+    "blobs": 0.08,
+    "noise": 0.06,
+    "tissue": 0.03,
+    "structures": 0.07,
 }
+_OWN_SHARE = 0.4
+"""Share of pairs that are tissue, where there is any."""
+_RENEW_EVERY = 4
 _STRENGTHS: tuple[tuple[float, ScanRanges], ...] = (
     (
         0.04,
@@ -53,8 +56,9 @@ _STRENGTHS: tuple[tuple[float, ScanRanges], ...] = (
     (
         0.35,
         ScanRanges(
-            jitter=(0.1, 3), drift=(0, 0.01), flyback_share=0.1, interlaced_share=0.05,
+            jitter=(0.1, 5), drift=(0, 0.01), flyback_share=0.1, interlaced_share=0.05,
             counts=(0.5, 30), noise=(0, 0.5),
+            detector=(0.3, 5), row_offset=(0, 0.08),
         ),
     ),
 )  # fmt: skip
@@ -121,11 +125,12 @@ class ScanPairs:
 
     def batch(self, count: int) -> tuple[Image, Image]:
         """Return distorted and clean images, each (count, crop, crop)."""
-        self._bank[self._rng.integers(len(self._bank))] = self._new_specimen()
+        if self._rng.random() < 1 / _RENEW_EVERY:
+            self.renew()
         pairs = [self.pair() for _ in range(count)]
         return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
 
-    def pair(self, own_share: float = 0.5) -> tuple[Image, Image]:
+    def pair(self, own_share: float = _OWN_SHARE) -> tuple[Image, Image]:
         """Return one distorted and one clean image, (crop, crop), this share being tissue."""
         rng = self._rng
         clean = self._clean(own_share)
@@ -138,6 +143,10 @@ class ScanPairs:
         if rng.random() < 0.5:
             distorted, truth = distorted[::-1], truth[::-1]
         return distorted, truth
+
+    def renew(self) -> None:
+        """Put a new specimen in the place of one."""
+        self._bank[self._rng.integers(len(self._bank))] = self._new_specimen()
 
     def _new_specimen(self) -> Image:
         kind = self._rng.choice(list(_SPECIMENS), p=list(_SPECIMENS.values()))
