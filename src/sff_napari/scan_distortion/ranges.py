@@ -72,6 +72,16 @@ class ScanRanges:
         What white is multiplied by and what is added before values are cut to [0, 1].
     bits : pair of float
         Bits of the analogue-to-digital converter.
+
+    See Also
+    --------
+    sff_napari.simulate_scan : Takes them.
+
+    Examples
+    --------
+    >>> from sff_napari.scan_distortion import ScanRanges
+    >>> ScanRanges.of(jitter=1, counts=(10, 50)).counts
+    (10.0, 50.0)
     """
 
     jitter: Range = (0.1, 4.0)

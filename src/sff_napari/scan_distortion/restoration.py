@@ -106,6 +106,16 @@ class ScanOptions:
         Of the network.
     device : str
         Where to compute.
+
+    See Also
+    --------
+    sff_napari.restore_scan : Takes them one by one.
+
+    Examples
+    --------
+    >>> from sff_napari.scan_distortion import ScanOptions
+    >>> ScanOptions(fast_axis="y").strength
+    1.0
     """
 
     fast_axis: str = "x"

@@ -33,6 +33,18 @@ class SimulatedScan:
         Pixel (y, x) of `distorted` was measured at (y, x) + displacement[:, y, x], px.
     strengths : dict of str to float
         What was drawn.
+
+    See Also
+    --------
+    sff_napari.simulate_scan : Makes it.
+
+    Examples
+    --------
+    >>> import sff_napari as sff
+    >>> from sff_napari.scan_distortion import specimen
+    >>> scan = sff.simulate_scan(specimen("facets", (64, 64)), jitter=2)
+    >>> scan.strengths["jitter"]
+    2.0
     """
 
     distorted: NDArray[Any]

@@ -42,6 +42,10 @@ def specimen(kind: str, shape: tuple[int, int] = (256, 256), seed: int = 0) -> I
     InputError
         If there is no such kind.
 
+    See Also
+    --------
+    sff_napari.simulate_scan : Scans it.
+
     Examples
     --------
     >>> from sff_napari.scan_distortion import specimen

@@ -112,7 +112,7 @@ class ScanPairs:
     seed : int
         The same seed gives the same pairs.
     bank : int
-        How many specimens are kept; a new one takes the place of one with each batch.
+        How many specimens are kept, once so many were drawn; then new ones take their places.
     """
 
     def __init__(self, tissue: Sequence[Image], crop: int, seed: int, bank: int = 256) -> None:
@@ -121,7 +121,8 @@ class ScanPairs:
             raise InputError(f"Every slice is smaller than the crop of {crop}: choose a smaller.")
         self._crop = crop
         self._rng = np.random.default_rng(seed)
-        self._bank = [self._new_specimen() for _ in range(bank)]
+        self._bank: list[Image] = []
+        self._most = bank
 
     def batch(self, count: int) -> tuple[Image, Image]:
         """Return distorted and clean images, each (count, crop, crop)."""
@@ -146,7 +147,8 @@ class ScanPairs:
 
     def renew(self) -> None:
         """Put a new specimen in the place of one."""
-        self._bank[self._rng.integers(len(self._bank))] = self._new_specimen()
+        if len(self._bank) == self._most:
+            self._bank[self._rng.integers(self._most)] = self._new_specimen()
 
     def _new_specimen(self) -> Image:
         kind = self._rng.choice(list(_SPECIMENS), p=list(_SPECIMENS.values()))
@@ -155,6 +157,8 @@ class ScanPairs:
     def _clean(self, own_share: float) -> Image:
         rng, crop = self._rng, self._crop
         own = bool(self._tissue) and rng.random() < own_share
+        if not own and len(self._bank) < self._most:
+            self._bank.append(self._new_specimen())
         source = self._tissue if own else self._bank
         image = source[rng.integers(len(source))]
         top, left = (int(rng.integers(side - crop + 1)) for side in image.shape)

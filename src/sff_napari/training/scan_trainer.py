@@ -145,7 +145,7 @@ class ScanTrainer:
         for name, images in (("tissue", tissue), ("specimens", [])):
             if name == "tissue" and not images:
                 continue
-            source = ScanPairs(images, 128, 987_654_321, bank=32)
+            source = ScanPairs(images, self.settings.crop, 987_654_321, bank=32)
             source_share = 1.0 if images else 0.0
             for _ in range(32):
                 distorted, truth = source.pair(own_share=source_share)
