@@ -21,7 +21,8 @@ KINDS = tuple(kind for kind in weights.NETWORKS if kind not in weights.NOT_BUNDL
 
 def test_the_set_is_small() -> None:
     sizes = [(weights.BUNDLED / f"{kind}.safetensors").stat().st_size for kind in KINDS]
-    assert sum(sizes) < 10 * 2**20
+    assert max(sizes) < 4 * 2**20
+    assert sum(sizes) < 24 * 2**20
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -163,12 +163,11 @@ def test_large_slices_show_no_borders_of_tiles() -> None:
     assert steps.max() < 6 * np.median(steps)
 
 
-@settings(max_examples=10)
-@given(seed=st.integers(0, 1000))
+@pytest.mark.parametrize("seed", range(8))
 def test_rows_are_not_moved_without_reason(seed: int) -> None:
     noise = np.random.default_rng(seed).random((96, 96), np.float32)
     found = estimate_row_shifts(noise, gaussian(noise, 1.5), restore=partial(gaussian, sigma=1.5))
-    assert np.abs(found.shifts).mean() < 0.1
+    assert not found.shifts.any()
 
 
 @pytest.mark.parametrize(

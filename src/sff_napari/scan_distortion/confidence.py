@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 Image = NDArray[np.float32]
 _REACH = 6.0
 """Standard deviation, px, of the Gaussian over which errors are averaged."""
-_FROM_DIFFERENCE = 6.0
+_FROM_DIFFERENCE = 58.0
+"""Squared error over that difference squared: fitted on 16 simulated scans of four specimens."""
 _FROM_NOISE = 0.04
-"""Expected squared error: so many times that of the two ways to it, and of the noise's."""
+"""Squared error over the noise's, of methods that know but one way."""
 
 
 def expected_error(difference: Image, noise: float) -> Image:
@@ -20,12 +21,14 @@ def expected_error(difference: Image, noise: float) -> Image:
     Parameters
     ----------
     difference : ndarray, (Y, X)
-        Half of that between the restored image and that of the slice upside down.
+        Half of that between the restored image and that of the slice upside down; 0 for
+        methods that do not tell it.
     noise : float
         Standard deviation of the noise.
     """
     local = cv2.GaussianBlur(difference**2, (0, 0), _REACH)
-    return np.asarray(np.sqrt(_FROM_DIFFERENCE * local + _FROM_NOISE * noise**2), np.float32)
+    share = 0.0 if difference.any() else _FROM_NOISE
+    return np.asarray(np.sqrt(_FROM_DIFFERENCE * local + share * noise**2), np.float32)
 
 
 def confidence_of(

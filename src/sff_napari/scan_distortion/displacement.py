@@ -21,7 +21,7 @@ _FARTHEST = 3.0
 """Largest displacement that all rows may have in common, px."""
 _PROBE = 0.3
 """Share of its own noise that is added to a scan to see what of it is kept."""
-_SIGNIFICANT = 25.0
+_SIGNIFICANT = 30.0
 """Least gain of the logarithm of the likelihood for displacements to be told."""
 _UNCERTAIN = 0.8
 """Largest uncertainty of displacements that are told, as a share of their spread."""

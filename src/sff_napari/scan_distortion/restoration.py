@@ -22,7 +22,6 @@ from sff_napari.progress import CancelledCallback, ProgressCallback, Reporter
 from sff_napari.scan_distortion.classical import aligned_rows, best_width, gaussian, median
 from sff_napari.scan_distortion.confidence import confidence_of
 from sff_napari.scan_distortion.displacement import (
-    Restore,
     RowShifts,
     estimate_row_shifts,
     inverse_displacement,
@@ -32,20 +31,21 @@ from sff_napari.scan_distortion.inference import run_network
 from sff_napari.scan_distortion.noise import noise_by_grey, noise_deviation
 from sff_napari.scan_distortion.simulation import check_fast_axis, sample
 from sff_napari.scan_distortion.slow_drift import SlowDrift, estimate_slow_drift
+from sff_napari.scan_distortion.two_passes import restore_twice
 
 Image = NDArray[np.float32]
 Method = Literal["default", "plain12", "cgrdn", "gaussian", "median", "rows"]
 METHODS: tuple[Method, ...] = get_args(Method)
 _LARGEST = 32_000
 """Longest side, px: OpenCV counts pixels in 16 bits."""
-_COLUMNS = 1024
-"""Columns that rows are compared in."""
 NETWORK_OF: dict[str, str] = {
     "default": "scan",
     "plain12": "scan_plain12",
     "cgrdn": "scan_cgrdn",
 }
 """Networks by the name of the method."""
+_AS_PUBLISHED = ("plain12", "cgrdn")
+"""Methods after which rows are not moved."""
 
 
 @dataclass(frozen=True)
@@ -270,30 +270,22 @@ def _restored(scan: _Scan, options: ScanOptions, reporter: Reporter) -> ScanRest
     began = time.perf_counter()
     device = choose_device(options.device)
     reporter(0.0, "reading weights")
-    clean, difference, shifts, restore, details = _first_pass(
-        scan, options, device, reporter.part(0.0, 0.7)
+    clean, difference, shifts, details = _first_pass(
+        scan, options, device, reporter.part(0.0, 0.85)
     )
-    reporter(0.7, "measuring the displacement of rows")
-    if shifts is None:
-        # All columns of a row were displaced alike: some hundreds of them tell enough.
-        start = max(0, (scan.unit.shape[1] - _COLUMNS) // 2)
-        middle = (slice(None), slice(start, start + _COLUMNS))
-        shifts = estimate_row_shifts(scan.unit[middle], clean[middle], scan.known[middle], restore)
     jitter = shifts.field(scan.unit.shape[1])
     reporter(0.85, "measuring slow drift")
+    moved = options.method in _AS_PUBLISHED and bool(jitter.any())
+    upright = sample(clean, inverse_displacement(jitter)) if moved else clean
     drift = (
-        estimate_slow_drift(clean, scan.neighbours, scan.known)
+        estimate_slow_drift(upright, scan.neighbours, scan.known)
         if scan.neighbours
         else SlowDrift(np.zeros((len(clean), 2), np.float32))
     )
     slow = np.broadcast_to(drift.shifts.T[:, :, None], jitter.shape).astype(np.float32)
-    if drift.used:
-        # The slow part of the rows' shifts is the neighbours' to tell.
-        fast = without_slow(shifts.shifts).astype(np.float32)
-        jitter = np.stack([np.zeros_like(jitter[0]), jitter[1] * 0 + fast[:, None]])
     displacement = jitter + slow
     reporter(0.9, "measuring the noise")
-    at_measured = sample(clean, jitter)
+    at_measured = clean if moved else sample(clean, jitter)
     noise = noise_by_grey(scan.unit, at_measured, scan.known)
     noise_level = noise_deviation(scan.unit)
     confidence = confidence_of(clean, difference, noise_level, scan.known)
@@ -333,31 +325,37 @@ def _restored(scan: _Scan, options: ScanOptions, reporter: Reporter) -> ScanRest
 
 def _first_pass(
     scan: _Scan, options: ScanOptions, device: torch.device, reporter: Reporter
-) -> tuple[Image, Image, RowShifts | None, Restore, dict[str, Any]]:
-    """Return the image restored, and what belongs to that.
-
-    That is half the difference of two ways to it, shifts if it gives them, the function, details.
-    """
+) -> tuple[Image, Image, RowShifts, dict[str, Any]]:
+    """Return the image restored, how unsure it is, the displacement of rows, and details."""
     none = np.zeros_like(scan.unit)
     if options.method in NETWORK_OF:
         kind = NETWORK_OF[options.method]
         path = network_weights.own_or_bundled(kind, network_weights.named(options.weights))
         network = network_weights.load(kind, path, device)
-        clean, difference = run_network(network, scan.unit, device, reporter)
+        details = {"weights": network_weights.digest(kind, path)}
 
-        def again(image: Image) -> Image:
-            return run_network(network, image, device, Reporter())[0]
+        def run(image: Image, told: Reporter) -> tuple[Image, Image]:
+            return run_network(network, image, device, told)
 
-        return clean, difference, None, again, {"weights": network_weights.digest(kind, path)}
+        if options.method == "default":
+            return *restore_twice(run, scan.unit, scan.known, reporter), details
+        clean, difference = run(scan.unit, reporter)
+        shifts = estimate_row_shifts(
+            scan.unit, clean, scan.known, lambda image: run(image, Reporter())[0]
+        )
+        return clean, difference, shifts, details
     reporter(0.1, "restoring")
     if options.method == "rows":
         clean, shifts = aligned_rows(scan.unit)
-        return clean, none, shifts, gaussian, {}
-    if options.method == "median":
-        return median(scan.unit), none, None, median, {}
+        return clean, none, shifts, {}
     width = best_width(scan.unit)
-    blur = partial(gaussian, sigma=width)
-    return blur(scan.unit), none, None, blur, {"width": width}
+    median_or_blur = median if options.method == "median" else partial(gaussian, sigma=width)
+    clean = median_or_blur(scan.unit)
+    shifts = estimate_row_shifts(scan.unit, clean, scan.known, median_or_blur)
+    if shifts.shifts.any():
+        field = shifts.field(scan.unit.shape[1])
+        clean = median_or_blur(sample(scan.unit, inverse_displacement(field)))
+    return clean, none, shifts, {} if options.method == "median" else {"width": width}
 
 
 def _mixed(

@@ -44,7 +44,7 @@ def write_scan_card(
         "",
         "## Data",
         "",
-        f"- Trained on: {train or 'no tissue'}; half of the pairs are synthetic specimens.",
+        f"- Trained on: {train or 'no tissue'}; three of five pairs are synthetic specimens.",
         f"- Validated on: {validate or 'no tissue'}, and on other synthetic specimens.",
         f"- About the data: {settings.data_note or 'no note was given (--data-note).'}",
         f"- Licence of the data: {settings.licence or 'not stated (--licence).'}",
