@@ -91,8 +91,10 @@ def test_the_width_multiplier_scales_the_parameters(kind: str) -> None:
     full, half, tiny = (
         sum(p.numel() for p in made(kind, width).parameters()) for width in (1.0, 0.5, 0.05)
     )
-    assert 3.8 < full / half < 4.2
-    assert tiny < half / 20
+    # A block of pixels goes in and out of the enlarging networks, however narrow they are.
+    least, share = (3.0, 10) if kind.startswith("enlarging") else (3.8, 20)
+    assert least < full / half < 4.2
+    assert tiny < half / share
 
 
 @pytest.mark.parametrize("width", [0, -1, float("nan"), 9])

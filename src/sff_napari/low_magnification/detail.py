@@ -19,9 +19,6 @@ from sff_napari.tiling import grown, tiles
 
 _TILE = 768
 _HALO = 96
-_TURNS = 4
-_MOST_TURNED = 1 << 22
-"""Pixels of a slice up to which it is looked at from several sides; more take too long."""
 
 
 def images_for(aligned: Aligned, network: EnlargingNetwork) -> Tensor:
@@ -39,7 +36,6 @@ def add_detail(
     network: EnlargingNetwork,
     device: torch.device,
     reporter: Reporter,
-    turns: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return a slice with the detail a network expects, and the variance of its error.
 
@@ -53,9 +49,6 @@ def add_detail(
         Where it computes.
     reporter : Reporter
         Told of progress.
-    turns : int, optional
-        From how many sides (1 to 8) the slice is looked at; the mean counts.  Chosen by
-        its size where not given.
 
     Returns
     -------
@@ -64,27 +57,21 @@ def add_detail(
     """
     if aligned.factor not in network.factors:
         known = at_factor(aligned, nearest_factor(aligned.factor, network.factors))
-        image, variance = add_detail(known, network, device, reporter, turns)
+        image, variance = add_detail(known, network, device, reporter)
         size = aligned.base.shape[-2:]
         image = back_project(resized(image, size), aligned.low, aligned.factor)
         return image, resized(variance, size).clamp_min(0)
     images = images_for(aligned, network)
     height, width = images.shape[-2:]
-    if turns is None:
-        turns = _TURNS if height * width <= _MOST_TURNED else 1
-    sums = torch.zeros((2, height, width))
+    made = torch.zeros((2, height, width))
     parts = list(tiles((height, width), _TILE))
     halo = -(-_HALO // network.multiple) * network.multiple
-    done = 0
-    for rows, columns in parts:
+    for done, (rows, columns) in enumerate(parts):
+        reporter(done / len(parts), "adding detail")
         outer, inner = grown(rows, columns, (height, width), halo, network.multiple)
-        part = images[..., outer[0], outer[1]]
-        for turn in range(turns):
-            reporter(done / (len(parts) * turns), "adding detail")
-            found = _unturned(_run(network, _turned(part, turn), aligned.factor, device), turn)
-            sums[:, rows, columns] += found[0, :, inner[0], inner[1]] / turns
-            done += 1
-    detail, variance = sums[None, :1], sums[None, 1:]
+        found = _run(network, images[..., outer[0], outer[1]], aligned.factor, device)
+        made[:, rows, columns] = found[0, :, inner[0], inner[1]]
+    detail, variance = made[None, :1], made[None, 1:]
     return back_project(aligned.base + detail, aligned.low, aligned.factor), variance
 
 
@@ -118,14 +105,3 @@ def _run(network: EnlargingNetwork, images: Tensor, factor: int, device: torch.d
         found = network(padded, factor)
     detail, doubt = found.float().cpu()[..., :height, :width].split(1, dim=1)
     return torch.cat([detail, doubt.exp()], dim=1)
-
-
-def _turned(images: Tensor, turn: int) -> Tensor:
-    """Return images seen from one of eight sides."""
-    images = torch.rot90(images, turn % 4, (-2, -1))
-    return images.flip(-1) if turn >= 4 else images
-
-
-def _unturned(images: Tensor, turn: int) -> Tensor:
-    images = images.flip(-1) if turn >= 4 else images
-    return torch.rot90(images, -(turn % 4), (-2, -1))
