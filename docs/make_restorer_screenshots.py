@@ -76,8 +76,8 @@ def scan_distortion() -> None:
     from sff_napari.napari_plugin.widgets.scan_distortion import ScanWidget
     from sff_napari.scan_distortion import specimen
 
-    clean = specimen("lattice", (384, 384), seed=11)
-    scan = sff.simulate_scan(clean, seed=4, counts=60.0)
+    clean = specimen("lattice", (256, 256), seed=1)
+    scan = sff.simulate_scan(clean, seed=4, jitter=1.5, counts=60.0)
     grey = (np.clip(scan.distorted, 0, 1) * 255).astype(np.uint8)
     viewer = opened(("scan", grey, {}))
     widget = ScanWidget(viewer)

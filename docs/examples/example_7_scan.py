@@ -13,8 +13,8 @@ import numpy as np
 import sff_napari as sff
 from sff_napari.scan_distortion import specimen
 
-clean = specimen("lattice", (192, 192), seed=11)
-scan = sff.simulate_scan(clean, seed=4, counts=60.0)
+clean = specimen("lattice", (256, 256), seed=1)
+scan = sff.simulate_scan(clean, seed=4, jitter=1.5, counts=60.0)
 
 # %%
 # The network that comes with the package, and a Gaussian whose width is found.
@@ -36,7 +36,7 @@ for axis, (name, image) in zip(axes, panels.items(), strict=False):
     axis.imshow(image, cmap="gray", vmin=low, vmax=high)
     axis.set_title(name)
     axis.set_axis_off()
-axes[-1].plot(results["network"].displacement[1].mean(1), np.arange(192))
+axes[-1].plot(results["network"].displacement[1].mean(1), np.arange(256))
 axes[-1].invert_yaxis()
 axes[-1].set_title("moved by, px")
 plt.show()

@@ -304,10 +304,14 @@ class SliceDock(Dock):
         if repairs is None:
             self.about.setText("Open an image first.")
             return
-        name = "This image" if not self.index else f"Slice {repairs.source.name_of(self.index)}"
-        told = "" if result is None else self.describe(self.index)
-        self.about.setText(f"{name}: {STATES[state]}. {told}".strip())
+        said = "" if result is None else self.describe(self.index)
+        self.about.setText(f"{self._name_of(self.index)}: {STATES[state]}. {said}".strip())
         self.show_result(self.index)
+
+    def _name_of(self, index: Index) -> str:
+        if not index or self.repairs is None:
+            return "This image"
+        return f"Slice {self.repairs.source.name_of(index)}"
 
     def describe(self, index: Index) -> str:
         """Return what there is to say of the result of a slice."""
@@ -321,8 +325,7 @@ class SliceDock(Dock):
         if self.repairs is None:
             return
         for result in self.repairs.store.all():
-            name = self.repairs.source.name_of(result.index)
-            item = QListWidgetItem(f"Slice {name}: {STATES[result.state]}")
+            item = QListWidgetItem(f"{self._name_of(result.index)}: {STATES[result.state]}")
             item.setData(Qt.ItemDataRole.UserRole, result.index)
             self.slices.addItem(item)
             if result.index == self.index:
