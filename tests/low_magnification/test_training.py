@@ -55,10 +55,18 @@ def test_networks_refuse_what_does_not_fit() -> None:
 
 
 def test_a_few_steps_lower_the_loss(settings: EnlargingSettings, tmp_path: Path) -> None:
-    train(
-        replace(settings, iterations=60, stages=("enlarging",), width=0.25, factors=(8,)),
-        tmp_path / "run",
+    path = settings.data[0].path
+    settings = replace(
+        settings,
+        data=(DataSpec(path, ((0, 2),)),),
+        # Slice 1 is trained on: it is left out.
+        validate=(DataSpec(path, ((1, 3),)),),
+        stages=("enlarging",),
+        iterations=60,
+        width=0.25,
+        factors=(8,),
     )
+    train(settings, tmp_path / "run")
     info = weights.info("enlarging", tmp_path / "run")
     assert info.scores["psnr_8"] > info.scores["back_projected_8"]
 

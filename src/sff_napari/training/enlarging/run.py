@@ -26,7 +26,7 @@ from sff_napari.training.enlarging.settings import REACH, EnlargingSettings
 from sff_napari.training.records import RunFolder
 from sff_napari.training.stages import precision_context
 
-MAY_CHANGE = ("device", "threads", "max_minutes", "data_note", "licence")
+MAY_CHANGE = ("validate", "device", "threads", "max_minutes", "data_note", "licence")
 _DOUBT = 0.02
 """Weight of the likelihood of the error beside the error itself."""
 _WARM_UP = 50
@@ -256,7 +256,13 @@ class EnlargingTrainer:
         assert isinstance(network, EnlargingNetwork)
         found: dict[str, list[float]] = {}
         specs = self.settings.validate
-        for one in targets_of(specs, REACH[self.stage], self.settings.factors, outer=True):
+        for one in targets_of(
+            specs,
+            REACH[self.stage],
+            self.settings.factors,
+            outer=True,
+            without=self.settings.data,
+        ):
             images = torch.from_numpy(_middle(one).astype(np.float32))
             true = images[:1]
             low = nn.functional.avg_pool2d(true, one.factor)

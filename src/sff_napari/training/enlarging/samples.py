@@ -81,7 +81,12 @@ class Slices:
 
 
 def targets_of(
-    specs: Sequence[DataSpec], reach: int, factors: Sequence[int], *, outer: bool = False
+    specs: Sequence[DataSpec],
+    reach: int,
+    factors: Sequence[int],
+    *,
+    outer: bool = False,
+    without: Sequence[DataSpec] = (),
 ) -> Iterator[Target]:
     """Yield every slice that has all its neighbours, once for each factor.
 
@@ -95,15 +100,24 @@ def targets_of(
         By how much slices are reduced.
     outer : bool
         Whether neighbours may lie outside of the slices named.
+    without : sequence of DataSpec
+        What is trained on: slices that are targets there are left out.
     """
+    trained = {(spec.path, z) for spec in without for z in _inner(Slices(spec), reach)}
     for spec in specs:
         slices = Slices(spec)
         known = set(range(slices.depth) if outer else slices.numbers)
         for z in slices.numbers:
             others = [z + k for k in range(-reach, reach + 1) if k]
-            if known.issuperset(others):
+            if known.issuperset(others) and (spec.path, z) not in trained:
                 for factor in sorted(set(factors)):
                     yield target(slices[z], [slices[k] for k in others], factor, reach > 1)
+
+
+def _inner(slices: Slices, reach: int) -> list[int]:
+    """Return the slices whose neighbours are also among those named."""
+    known = set(slices.numbers)
+    return [z for z in slices.numbers if known.issuperset(range(z - reach, z + reach + 1))]
 
 
 def target(
