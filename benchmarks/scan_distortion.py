@@ -91,13 +91,14 @@ def compare(
     scores: dict[str, dict[str, list[float]]] = {}
     seconds: dict[str, float] = {}
     for name, method in used.items():
-        began, count = time.perf_counter(), 0
+        made: dict[int, float] = {}
+        began = time.perf_counter()
         for group, pairs in sets.items():
-            scores.setdefault(name, {})[group] = [
-                decibels(method(image, truth), truth) for image, truth in pairs
-            ]
-            count += len(pairs)
-        seconds[name] = (time.perf_counter() - began) / count
+            for image, truth in pairs:
+                if id(image) not in made:
+                    made[id(image)] = decibels(method(image, truth), truth)
+            scores.setdefault(name, {})[group] = [made[id(image)] for image, _ in pairs]
+        seconds[name] = (time.perf_counter() - began) / len(made)
     own = scores["default"]
     rows = []
     for name, found in scores.items():
