@@ -25,6 +25,8 @@ _SIGNIFICANT = 30.0
 """Least gain of the logarithm of the likelihood for displacements to be told."""
 _UNCERTAIN = 0.8
 """Largest uncertainty of displacements that are told, as a share of their spread."""
+_CALMER = 0.97
+"""Largest difference of neighbouring rows after they were moved, as a share of that before."""
 _MIRROR = cv2.BORDER_REFLECT_101
 SLOW = 15.0
 """Standard deviation, rows, of the Gaussian that parts slow drift from jitter."""
@@ -135,9 +137,23 @@ def estimate_row_shifts(
     error = np.sqrt(np.maximum(belief @ places**2 - mean**2, 0))
     if gain < _SIGNIFICANT or np.sqrt((error**2).mean()) > _UNCERTAIN * deviation:
         return RowShifts.none(len(image), gain)
-    return RowShifts(
+    found = RowShifts(
         mean.astype(np.float32), error.astype(np.float32), deviation, correlation, gain
     )
+    # Without noise all that is likely is what the model leaves out: then rows must fit better.
+    return found if _fits_better(measured, found) else RowShifts.none(len(image), gain)
+
+
+def _fits_better(measured: Image, shifts: RowShifts) -> bool:
+    """Tell whether neighbouring rows differ less after they are moved back."""
+    height, width = measured.shape
+    x = np.arange(width, dtype=np.float32)[None, :] - shifts.shifts[:, None]
+    y = np.ascontiguousarray(
+        np.broadcast_to(np.arange(height, dtype=np.float32)[:, None], measured.shape)
+    )
+    moved = cv2.remap(measured, x, y, cv2.INTER_CUBIC, borderMode=_MIRROR)
+    before, after = (float((np.diff(image, axis=0) ** 2).sum()) for image in (measured, moved))
+    return after < _CALMER * before
 
 
 def _around(image: Image) -> Image:
