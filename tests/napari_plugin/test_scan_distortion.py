@@ -13,8 +13,9 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication
 
 import sff_napari as sff
-from sff_napari.napari_plugin.widgets import scan_distortion, slice_dock
+from sff_napari.napari_plugin.widgets import slice_dock
 from sff_napari.napari_plugin.widgets.scan_distortion import METHODS, PREVIEW, ScanWidget
+from sff_napari.napari_plugin.workers.scan_request import ScanRequest
 from sff_napari.scan_distortion import METHODS as CORE_METHODS
 from sff_napari.scan_distortion import specimen
 
@@ -214,7 +215,7 @@ def test_closing_while_it_works_is_no_harm(open_dock, until, monkeypatch) -> Non
         while not channel.cancelled():
             time.sleep(0.01)
 
-    monkeypatch.setattr(scan_distortion.ScanRequest, "restore", slow)
+    monkeypatch.setattr(ScanRequest, "restore", slow)
     dock.run.click()
     jobs = dock._jobs
     repairs = dock.repairs

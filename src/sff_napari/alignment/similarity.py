@@ -16,12 +16,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sff_napari.arrays import GreyScale, as_slice
+from sff_napari.alignment.similarity_levels import (
+    COARSE,
+    SMOOTH,
+    Level,
+    levels_of,
+    moved_at,
+    rescaled,
+    score_at,
+)
+from sff_napari.arrays import as_slice
 from sff_napari.errors import InputError
-from sff_napari.no_data import fill_no_data, find_no_data
+from sff_napari.no_data import find_no_data
 
-_COARSE = 192
-"""Longer side, px, at which turns and scales are searched."""
 _FINE = 1024
 """Longer side, px, of the finest level that is fitted; half a pixel of larger slices is less."""
 _ANGLES = np.arange(-14.0, 14.5, 1.0)
@@ -29,8 +36,6 @@ _FEW_ANGLES = np.arange(-14.0, 14.5, 2.0)
 _SCALES = (0.96, 0.98, 1.0, 1.02, 1.04)
 _KEPT = 4
 """Starts that are fitted."""
-_SMOOTH = 1.5
-"""Standard deviation, px, of the Gauss filter before slices are compared: noise differs."""
 _ROUNDS = 30
 _LEAST_SCORE = 0.12
 """Least correlation at which a similarity is trusted."""
@@ -40,8 +45,6 @@ _CHANCE = 6.5
 """Standard deviations by which the best of all moves of other tissue may match."""
 _FAR = 16.0
 """Mean displacement, px, from which slices count as unaligned."""
-
-Image32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def is_roughly_aligned(moving: NDArray[Any], fixed: NDArray[Any]) -> bool:
     still = np.array([1.0, 0.0, 0.0, 0.0])
     # A move that leaves half of the slice to compare raises what chance may reach.
     bound = max(0.5 * math.sqrt(2.0) * _chance(level, still), _LEAST_SCORE / 2)
-    return _score(level, still) >= bound
+    return score_at(level, still) >= bound
 
 
 def guess_similarity(moving: NDArray[Any], fixed: NDArray[Any]) -> Similarity:
@@ -170,26 +173,26 @@ def guess_similarity(moving: NDArray[Any], fixed: NDArray[Any]) -> Similarity:
     if level is None:
         return Similarity(0.0, 1.0, (0.0, 0.0), 0.0, shape)
     best = _search(level, _FEW_ANGLES, (1.0,))[0]
-    a, b, dy, dx = _rescaled(best, max(shape) / max(level.shape))
+    a, b, dy, dx = rescaled(best, max(shape) / max(level.shape))
     return Similarity(
         math.degrees(math.atan2(b, a)), math.hypot(a, b), (float(dy), float(dx)),
-        _score(level, best), shape, _score(level, np.array([1.0, 0.0, 0.0, 0.0])),
+        score_at(level, best), shape, score_at(level, np.array([1.0, 0.0, 0.0, 0.0])),
         _chance(level, best),
     )  # fmt: skip
 
 
-def _coarse_level(moving: NDArray[Any], fixed: NDArray[Any]) -> _Level | None:
+def _coarse_level(moving: NDArray[Any], fixed: NDArray[Any]) -> Level | None:
     """Return two slices at the coarsest scale, reduced before anything else; None if empty."""
     small = [_reduced(image) for image in (moving, fixed)]
     masks = [find_no_data(image) for image in small]
     if any(mask is not None and mask.mean() > 0.98 for mask in masks):
         return None
-    return _levels(small, masks, _COARSE)[-1]
+    return levels_of(small, masks, COARSE)[-1]
 
 
 def _reduced(image: NDArray[Any]) -> NDArray[Any]:
     """Return a slice at most twice as large as the coarsest scale."""
-    factor = 2 * _COARSE / max(image.shape)
+    factor = 2 * COARSE / max(image.shape)
     if factor >= 1:
         return image
     if image.dtype.kind == "f" and not np.isfinite(image).all():
@@ -241,125 +244,43 @@ def estimate_similarity(
     ]
     if any(mask is not None and mask.mean() > 0.98 for mask in masks):
         return Similarity(0.0, 1.0, (0.0, 0.0), 0.0, shape)
-    levels = _levels(pair, masks, side)
+    levels = levels_of(pair, masks, side)
     starts = _search(levels[-1]) if start is None else [_near(levels[-1], start)]
     best: NDArray[np.float64] | None = None
     for level in reversed(levels):
-        at_level = starts if best is None else [_rescaled(best, level.factor)]
+        at_level = starts if best is None else [rescaled(best, level.factor)]
         fitted = [_fit(level, start) for start in at_level]
         fitted.sort(key=lambda pair_: -pair_[1])
-        best = _rescaled(fitted[0][0], 1 / level.factor)
+        best = rescaled(fitted[0][0], 1 / level.factor)
     assert best is not None
     finest = levels[0]
-    unmoved = _score(finest, np.array([1.0, 0.0, 0.0, 0.0]))
-    score = _score(finest, _rescaled(best, finest.factor))
+    unmoved = score_at(finest, np.array([1.0, 0.0, 0.0, 0.0]))
+    score = score_at(finest, rescaled(best, finest.factor))
     if score < unmoved:
         return Similarity(0.0, 1.0, (0.0, 0.0), unmoved, shape, unmoved)
     a, b, dy, dx = best
     return Similarity(
         math.degrees(math.atan2(b, a)), math.hypot(a, b), (float(dy), float(dx)), score, shape,
-        unmoved, _chance(finest, _rescaled(best, finest.factor)),
+        unmoved, _chance(finest, rescaled(best, finest.factor)),
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Level:
-    """Both slices at a scale, smoothed, with the share of data of each pixel."""
-
-    moving: Image32
-    fixed: Image32
-    moving_known: Image32
-    fixed_known: Image32
-    factor: float
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.fixed.shape[0], self.fixed.shape[1]
-
-
-def _levels(
-    pair: list[NDArray[Any]], masks: list[NDArray[np.bool_] | None], finest: int
-) -> list[_Level]:
-    """Return the levels, the finest first."""
-    units, known = [], []
-    for image, mask in zip(pair, masks, strict=True):
-        filled = fill_no_data(image, mask)
-        units.append(GreyScale.of(filled).to_unit(filled))
-        known.append(np.ones(image.shape, np.float32) if mask is None else 1.0 - mask)
-    longer = max(pair[0].shape)
-    sides = [min(longer, max(_COARSE, finest))]
-    while sides[-1] > 1.5 * _COARSE:
-        sides.append(max(sides[-1] // 2, _COARSE))
-    found = []
-    for side in sides:
-        factor = side / longer
-        size = (
-            max(16, round(pair[0].shape[1] * factor)),
-            max(16, round(pair[0].shape[0] * factor)),
-        )
-        reduced = [
-            cv2.resize(part.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-            for part in (*units, *known)
-        ]
-        # Slices differ in brightness from place to place: what is compared is the detail.
-        detail = [
-            cv2.GaussianBlur(part, (0, 0), _SMOOTH) - cv2.GaussianBlur(part, (0, 0), 12 * _SMOOTH)
-            for part in reduced[:2]
-        ]
-        found.append(_Level(detail[0], detail[1], reduced[2], reduced[3], factor))
-    return found
-
-
-def _near(level: _Level, start: Similarity) -> NDArray[np.float64]:
+def _near(level: Level, start: Similarity) -> NDArray[np.float64]:
     """Return a similarity of full slices as (a, b, dy, dx) at a level."""
     turn = math.radians(start.rotation_degrees)
     values = [start.scale * math.cos(turn), start.scale * math.sin(turn), *start.shift]
-    return _rescaled(np.array(values), level.factor)
+    return rescaled(np.array(values), level.factor)
 
 
-def _rescaled(values: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
-    """Return a similarity (a, b, dy, dx) for slices of another size."""
-    return np.array([values[0], values[1], values[2] * factor, values[3] * factor])
-
-
-def _moved(level: _Level, values: NDArray[np.float64]) -> tuple[Image32, Image32]:
-    """Return the moving slice brought onto the fixed one, and how much of it is known."""
-    height, width = level.shape
-    a, b, dy, dx = values
-    cy, cx = (height - 1) / 2, (width - 1) / 2
-    matrix = np.array([[a, b, cx - a * cx - b * cy + dx], [-b, a, cy - a * cy + b * cx + dy]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    image, known = (
-        cv2.warpAffine(part, matrix, (width, height), flags=flags, borderValue=0)
-        for part in (level.moving, level.moving_known)
-    )
-    return np.asarray(image), np.asarray(known) * level.fixed_known
-
-
-def _correlation(one: Image32, other: Image32, weight: Image32) -> float:
-    total = float(weight.sum())
-    if total < 0.1 * weight.size:
-        return -1.0
-    one = one - float((one * weight).sum()) / total
-    other = other - float((other * weight).sum()) / total
-    spread = float((one * one * weight).sum()) * float((other * other * weight).sum())
-    return float((one * other * weight).sum()) / math.sqrt(spread) if spread > 0 else 0.0
-
-
-def _score(level: _Level, values: NDArray[np.float64]) -> float:
-    image, weight = _moved(level, values)
-    return _correlation(image, level.fixed, weight)
-
-
-def _chance(level: _Level, values: NDArray[np.float64]) -> float:
+def _chance(level: Level, values: NDArray[np.float64]) -> float:
     """Return the correlation that the best of many moves of other tissue may have."""
-    _, weight = _moved(level, values)
-    independent = max(1.0, float(weight.sum()) / (4 * _SMOOTH) ** 2)
+    _, weight = moved_at(level, values)
+    independent = max(1.0, float(weight.sum()) / (4 * SMOOTH) ** 2)
     return _CHANCE / math.sqrt(independent)
 
 
 def _search(
-    level: _Level,
+    level: Level,
     angles: Iterable[float] = _ANGLES,
     scales: Iterable[float] = _SCALES,
 ) -> list[NDArray[np.float64]]:
@@ -375,7 +296,7 @@ def _search(
         for angle in angles:
             turn = math.radians(float(angle))
             values = np.array([scale * math.cos(turn), scale * math.sin(turn), 0.0, 0.0])
-            image, known = _moved(level, values)
+            image, known = moved_at(level, values)
             spectrum = np.fft.rfft2(image * known, size)
             peak = np.fft.irfft2(spectrum * fixed, size)
             overlap = np.fft.irfft2(np.fft.rfft2(known, size) * weighed, size)
@@ -389,23 +310,23 @@ def _search(
             values = np.array([a, b, a * dy - b * dx, b * dy + a * dx])
             found.append((float(peak.max()), values))
     found.sort(key=lambda pair: -pair[0])
-    scored = [(_score(level, values), values) for _, values in found[: 6 * _KEPT]]
-    scored.append((_score(level, np.array([1.0, 0.0, 0.0, 0.0])), np.array([1.0, 0.0, 0.0, 0.0])))
+    scored = [(score_at(level, values), values) for _, values in found[: 6 * _KEPT]]
+    scored.append((score_at(level, np.array([1.0, 0.0, 0.0, 0.0])), np.array([1.0, 0.0, 0.0, 0.0])))
     scored.sort(key=lambda pair: -pair[0])
     return [values for _, values in scored[:_KEPT]]
 
 
-def _fit(level: _Level, start: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+def _fit(level: Level, start: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """Return the similarity that least squares reach from a start, and its correlation."""
     height, width = level.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     y, x = y - (height - 1) / 2, x - (width - 1) / 2
     # Steps of a and b as they move a corner by a pixel are as long as those of the shift.
     reach = max(height, width) / 2
-    values, best = start.copy(), _score(level, start)
+    values, best = start.copy(), score_at(level, start)
     damping = 1e-3
     for _ in range(_ROUNDS):
-        image, weight = _moved(level, values)
+        image, weight = moved_at(level, values)
         total = float(weight.sum())
         if total <= 0:
             break
@@ -431,7 +352,7 @@ def _fit(level: _Level, start: NDArray[np.float64]) -> tuple[NDArray[np.float64]
             break
         step = step.astype(np.float64) / np.array([reach, reach, 1.0, 1.0])
         tried = values + step
-        score = _score(level, tried)
+        score = score_at(level, tried)
         if score > best:
             values, best, damping = tried, score, max(damping / 4, 1e-5)
             if np.abs(step * np.array([reach, reach, 1.0, 1.0])).max() < 1e-3:

@@ -132,14 +132,26 @@ def command(
         "scores": scores,
     }
     write_json(out / "scores.json", facts)
+    _tell(facts, out / "demo.png", as_json)
+
+
+def _tell(facts: dict[str, Any], picture: Path, as_json: bool) -> None:
+    """Print what was found, or JSON."""
     if as_json:
-        echo_json({**facts, "picture": str(out / "demo.png")})
+        echo_json({**facts, "picture": str(picture)})
         return
-    rows = [[key, f"{score['psnr']:.2f}", f"{score['ssim']:.3f}"] for key, score in scores.items()]
-    click.echo(f"Slice {z} of {name} with one simulated {kind} fold; {len(folds)} line detected.")
+    rows = [
+        [key, f"{score['psnr']:.2f}", f"{score['ssim']:.3f}"]
+        for key, score in facts["scores"].items()
+    ]
+    click.echo(
+        f"Slice {facts['slice']} of {facts['stack']} with one simulated {facts['kind']} fold; "
+        f"{facts['folds_detected']} line detected."
+    )
     click.echo(table(["", "PSNR (dB)", "SSIM"], rows))
+    detecting, restoring = facts["seconds_detecting"], facts["seconds_restoring"]
     click.echo(f"Detected in {detecting:.1f} s, restored in {restoring:.1f} s.")
-    click.echo(f"See {out / 'demo.png'}.")
+    click.echo(f"See {picture}.")
 
 
 def _scores(

@@ -118,10 +118,17 @@ def command(
         identity = {**stack_identity(opened), "name": out.name}
     write_folds(folds_path, lines, identity)
     total = sum(map(len, lines.values()))
+    facts = {"out": str(out), "folds": str(folds_path), "slices": chosen, "count": total}
+    _tell(facts, as_json)
+
+
+def _tell(facts: dict[str, Any], as_json: bool) -> None:
+    """Print what was made, or JSON."""
     if as_json:
-        echo_json({"out": str(out), "folds": str(folds_path), "slices": chosen, "count": total})
+        echo_json(facts)
         return
+    total, slices = facts["count"], len(facts["slices"])
     click.echo(
-        f"{total} fold{'s' * (total != 1)} simulated on {len(chosen)} "
-        f"slice{'s' * (len(chosen) != 1)}; see {out} and {folds_path}."
+        f"{total} fold{'s' * (total != 1)} simulated on {slices} slice{'s' * (slices != 1)}; "
+        f"see {facts['out']} and {facts['folds']}."
     )

@@ -54,6 +54,19 @@ class Options(QCollapsible):
         form = QFormLayout(body)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        self._add_methods(form, body)
+        self._add_weights(form, body)
+        self._add_numbers(form, body)
+        for row in range(form.rowCount()):
+            label = form.itemAt(row, QFormLayout.ItemRole.LabelRole)
+            field = form.itemAt(row, QFormLayout.ItemRole.FieldRole)
+            if label is not None and field is not None and field.widget() is not None:
+                label.widget().setToolTip(field.widget().toolTip())
+        self.addWidget(body)
+        self.show_form()
+        self._connect()
+
+    def _add_methods(self, form: QFormLayout, body: QWidget) -> None:
         self.device = QComboBox(body)
         self.device.addItem("auto")
         self.device.setToolTip("Where to compute; auto takes the best there is.")
@@ -69,6 +82,8 @@ class Options(QCollapsible):
             )
             self.methods[stage] = box
             form.addRow(stage.capitalize(), box)
+
+    def _add_weights(self, form: QFormLayout, body: QWidget) -> None:
         self.weights_set = QComboBox(body)
         for text, word in (("bundled (default)", ""), ("free", FREE), ("a folder", None)):
             self.weights_set.addItem(text, word)
@@ -102,6 +117,8 @@ class Options(QCollapsible):
         self.card.hide()
         self.more.toggled.connect(self.card.setVisible)
         form.addRow(self.card)
+
+    def _add_numbers(self, form: QFormLayout, body: QWidget) -> None:
         self.tile = QSpinBox(body)
         self.tile.setRange(0, 16384)
         self.tile.setSingleStep(256)
@@ -136,13 +153,8 @@ class Options(QCollapsible):
             box.setToolTip(f"Whether a layer '{name}' is made beside 'restored'.")
             self.layers[name] = box
             form.addRow(box)
-        for row in range(form.rowCount()):
-            label = form.itemAt(row, QFormLayout.ItemRole.LabelRole)
-            field = form.itemAt(row, QFormLayout.ItemRole.FieldRole)
-            if label is not None and field is not None and field.widget() is not None:
-                label.widget().setToolTip(field.widget().toolTip())
-        self.addWidget(body)
-        self.show_form()
+
+    def _connect(self) -> None:
         for box in (self.device, *self.methods.values()):
             box.currentTextChanged.connect(self._on_change)
         for spin in (self.tile, self.cover, self.threshold, self.max_folds):
@@ -151,7 +163,7 @@ class Options(QCollapsible):
             check.toggled.connect(self._on_change)
         self.weights.editingFinished.connect(self._on_folder)
         self.weights_set.activated.connect(self._on_weights_set)
-        controller.machine_known.connect(self._on_machine)
+        self.controller.machine_known.connect(self._on_machine)
 
     def show_form(self) -> None:
         """Show the controller's form."""

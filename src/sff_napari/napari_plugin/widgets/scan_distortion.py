@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,7 +20,8 @@ from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.layers.result_layers import MARK
 from sff_napari.napari_plugin.widgets.curve_plot import CurvePlot
 from sff_napari.napari_plugin.widgets.slice_dock import SliceDock
-from sff_napari.napari_plugin.workers.job import Channel, Job
+from sff_napari.napari_plugin.workers.job import Job
+from sff_napari.napari_plugin.workers.scan_request import CROP, ScanRequest
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -40,54 +40,7 @@ METHODS = {
     "rows": "alignment of rows",
 }
 PREVIEW = "scan preview"
-CROP = 256
-"""Side of the preview in pixels."""
 _PAUSE_MS = 250
-
-
-@dataclass(frozen=True)
-class ScanRequest:
-    """What a worker needs to restore a scanned slice.
-
-    Parameters
-    ----------
-    source : ImageSource
-        The stack.
-    index : tuple of int
-        The slice.
-    options : dict
-        Keyword arguments of `restore_scan`.
-    beside : tuple
-        The slices before and after it, None where there is none or it is not to be used.
-    """
-
-    source: ImageSource
-    index: Index
-    options: dict[str, Any]
-    beside: tuple[Index | None, Index | None] = (None, None)
-
-    def restore(self, channel: Channel) -> ScanRestoration:
-        """Read the slices and restore; runs in a worker."""
-        from sff_napari import restore_scan
-
-        image = self.source.read(self.index)
-        previous, following = (None if i is None else self.source.read(i) for i in self.beside)
-        return restore_scan(
-            image,
-            previous,
-            following,
-            **self.options,
-            progress=channel.progress,
-            cancelled=channel.cancelled,
-        )
-
-    def restore_crop(self, corner: tuple[int, int]) -> NDArray[Any]:
-        """Return a part of `CROP` pixels from `corner` on, restored by itself."""
-        from sff_napari import restore_scan
-
-        y, x = corner
-        image = self.source.read(self.index)[y : y + CROP, x : x + CROP]
-        return restore_scan(np.ascontiguousarray(image), **self.options).restored
 
 
 class ScanWidget(SliceDock):
