@@ -19,6 +19,10 @@ def narrow(text: str) -> str:
     return "\n".join(textwrap.fill(line, WIDTH) for line in text.splitlines())
 
 
+_WATCHED = "sff_narrow_tooltips"
+"""Property of widgets that are watched already."""
+
+
 class NarrowToolTips(QObject):
     """Shows the tooltips of a panel in short lines, whenever they were set.
 
@@ -33,8 +37,11 @@ class NarrowToolTips(QObject):
         self._watch(panel)
 
     def _watch(self, widget: QWidget) -> None:
+        if widget.property(_WATCHED):
+            return  # looking through all that lies in a panel takes some milliseconds each time
         for child in [widget, *widget.findChildren(QWidget)]:
             child.installEventFilter(self)
+            child.setProperty(_WATCHED, True)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
         """Show a tooltip in the place of Qt."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QAbstractSlider, QAbstractSpinBox, QComboBox, QScrollBar, QWidget
 
+_GUARDED = "sff_wheel_guarded"
+"""Property of widgets that are guarded already."""
+
 
 class WheelGuard(QObject):
     """Keeps the wheel from controls: lists of choices always, numbers unless they have the focus.
@@ -20,8 +23,11 @@ class WheelGuard(QObject):
         self._guard(panel)
 
     def _guard(self, widget: QWidget) -> None:
+        if widget.property(_GUARDED):
+            return  # looking through all that lies in a panel takes some milliseconds each time
         for child in [widget, *widget.findChildren(QWidget)]:
             child.installEventFilter(self)
+            child.setProperty(_GUARDED, True)
             is_number = isinstance(child, QAbstractSpinBox | QAbstractSlider)
             if isinstance(child, QComboBox) or (is_number and not isinstance(child, QScrollBar)):
                 policy = child.focusPolicy()
