@@ -59,6 +59,7 @@ def test_names_that_are_loaded_late_are_there(package: str) -> None:
 
 def test_opening_the_panel_loads_no_library_that_takes_long() -> None:
     pytest.importorskip("napari", reason="the viewer is not installed")
+    pytest.importorskip("qtpy.QtCore", reason="Qt is not installed", exc_type=ImportError)
     loaded = _loaded_after("import sff_napari.napari_plugin.widgets.panel")
     assert "napari" in loaded
     assert not loaded & {"torch", "zarr"}, "they would stall the window: load them in a worker"

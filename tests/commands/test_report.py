@@ -32,7 +32,7 @@ def test_a_report_holds_versions_platform_devices_weights_and_terms(command: Com
     assert lines[0] == lines[-1] == "```"
     facts = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in lines[1:-1]}
     assert facts["sff-napari"] == sff_napari.__version__
-    assert facts["torch"] == torch.__version__
+    assert torch.__version__.startswith(facts["torch"])  # perhaps with "+cpu" or "+cu126"
     assert facts["platform"] == platform.platform()
     assert facts["devices"].startswith(("cpu", "cuda", "mps", "NVIDIA"))
     assert facts["filling weights"].endswith(weights.digest("filling")[:12])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 from skimage.transform import hough_line
 
 from sff_napari.detection import hough_lines, hough_votes
@@ -45,6 +46,8 @@ def test_votes_equal_those_of_scikit_image(seed: int, height: int, width: int) -
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("rho", "degrees"), [(1.0, 1.0), (2.0, 0.5)])
 def test_peaks_equal_those_of_opencv(seed: int, rho: float, degrees: float) -> None:
+    if rho != 1 and Version(cv2.__version__) < Version("5"):
+        pytest.skip("OpenCV before 5 looks for peaks of coarse distances in another way")
     mask = random_mask(seed, (140, 180))
     step = math.radians(degrees)
     threshold = 60

@@ -62,7 +62,7 @@ def test_a_few_steps_lower_the_loss(settings: EnlargingSettings, tmp_path: Path)
         # Slice 1 is trained on: it is left out.
         validate=(DataSpec(path, ((1, 3),)),),
         stages=("enlarging",),
-        iterations=60,
+        iterations=120,
         width=0.25,
         factors=(8,),
     )
