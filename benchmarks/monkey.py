@@ -503,6 +503,8 @@ def lost_after_kill(folder: Path) -> list[str]:
     older = [e["ledger"] for e in entries if e["at"] <= last - SETTLED]
     possible = [*older[-1:], *recent]
     for stack in possible[-1]:
+        if stack not in possible[0]:
+            continue  # it was taken up, or started anew, a moment ago
         disk = on_disk(Path(stack))
         states = [ledger[stack] for ledger in possible if stack in ledger]
         for index in {i for state in states for i in state["results"]}:
