@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from sff_napari.simulation import neuropil
 from sff_napari.stacks import write_stack
 from sff_napari.training.scan import ScanTraining, train_scan
 from sff_napari.training.scan_samples import ScanPairs, clean_slice
+from sff_napari.training.scan_trainer import ScanTrainer
 
 SMALL = {"width": 0.1, "batch": 1, "crop": 32, "minutes": 0.01, "device": "cpu"}
 
@@ -84,7 +86,22 @@ def test_a_stopped_run_goes_on(tissue: Path, tmp_path: Path) -> None:
         train_scan(settings, out, stop=lambda: True)
     with pytest.raises(InputError, match="already holds"):
         train_scan(settings, out)
+    with pytest.raises(InputError, match=r"other settings \(crop\)"):
+        train_scan(replace(settings, crop=48), out, resume=True)
     assert train_scan(settings, out, resume=True)["scan"].exists()
+    assert (out / "log.csv").read_text(encoding="utf-8").count("\nscan,") >= 1
+    (out / "checkpoints" / "scan_last.pt").write_bytes(b"half")
+    with pytest.raises(InputError, match="is damaged"):
+        train_scan(settings, out, resume=True)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(
+    tissue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScanTrainer, "_step", lambda *_: float("nan"))
+    with pytest.raises(InputError, match="no longer finite"):
+        train_scan(ScanTraining(data=(str(tissue),), **SMALL), tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("*.pt"))
 
 
 def test_the_command(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

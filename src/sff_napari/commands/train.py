@@ -20,6 +20,7 @@ from sff_napari.errors import Cancelled, InputError, SffError
 if TYPE_CHECKING:
     from sff_napari.training import TrainingSettings
 
+Trainer = Callable[..., dict[str, Path]]
 _STAGES = ("interpolation", "unfolding", "fusion", "filling")
 
 
@@ -160,71 +161,51 @@ def _run(
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
         and value != ()
     }
-    made = _TRAINERS[purpose](out, resume, options, given, progress, stop)
+    settings, train = _TRAININGS[purpose](out, resume, options, given)
+    made = train(
+        settings, out, resume=resume, command=_command_line(), progress=progress, stop=stop
+    )
     if os.environ.get("RANK", "0") == "0":
         for path in made.values():
             click.echo(path)
 
 
-def _train_for_folds(
-    out: Path,
-    resume: bool,
-    options: dict[str, Any],
-    given: dict[str, Any],
-    progress: Callable[[float, str], None],
-    stop: Callable[[], bool],
-) -> dict[str, Path]:
+def _training_for_folds(
+    out: Path, resume: bool, options: dict[str, Any], given: dict[str, Any]
+) -> tuple[Any, Trainer]:
     # Heavy imports stay out of --help.
     from sff_napari.training import train
 
     if "factors" in given:
         raise InputError("--factors is for --for low-magnification.")
-    settings = _settings(out, resume, options, given)
-    return train(
-        settings, out, resume=resume, command=_command_line(), progress=progress, stop=stop
-    )
+    return _settings(out, resume, options, given), train
 
 
-def _train_for_low_magnification(
-    out: Path,
-    resume: bool,
-    options: dict[str, Any],
-    given: dict[str, Any],
-    progress: Callable[[float, str], None],
-    stop: Callable[[], bool],
-) -> dict[str, Path]:
+def _training_for_low_magnification(
+    out: Path, resume: bool, _options: dict[str, Any], given: dict[str, Any]
+) -> tuple[Any, Trainer]:
     from sff_napari.training.enlarging.run import train
     from sff_napari.training.enlarging.settings import settings_from_options
     from sff_napari.training.records import RunFolder
 
-    stored = RunFolder(out).record() if resume else {}
-    settings = settings_from_options(given, stored)
-    return train(
-        settings, out, resume=resume, command=_command_line(), progress=progress, stop=stop
-    )
+    return settings_from_options(given, RunFolder(out).record() if resume else {}), train
 
 
-def _train_for_scan(
-    out: Path,
-    resume: bool,
-    options: dict[str, Any],
-    given: dict[str, Any],
-    progress: Callable[[float, str], None],
-    stop: Callable[[], bool],
-) -> dict[str, Path]:
+def _training_for_scan(
+    out: Path, resume: bool, _options: dict[str, Any], given: dict[str, Any]
+) -> tuple[Any, Trainer]:
+    from sff_napari.training.records import RunFolder
     from sff_napari.training.scan import settings_from_options, train_scan
 
-    settings = settings_from_options(out, given, resume)
-    return train_scan(
-        settings, out, resume=resume, command=_command_line(), progress=progress, stop=stop
-    )
+    return settings_from_options(given, RunFolder(out).record() if resume else {}), train_scan
 
 
-_TRAINERS = {
-    "folds": _train_for_folds,
-    "low-magnification": _train_for_low_magnification,
-    "scan": _train_for_scan,
+_TRAININGS = {
+    "folds": _training_for_folds,
+    "low-magnification": _training_for_low_magnification,
+    "scan": _training_for_scan,
 }
+"""By what networks are for: settings from options, and what trains with them."""
 
 
 def _settings(

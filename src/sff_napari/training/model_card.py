@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from typing import Any
-
 import torch
 
 import sff_napari
@@ -117,7 +114,7 @@ def _validation_text(settings: TrainingSettings) -> str:
 
 def _stage_text(folder: RunFolder, stage: str) -> list[str]:
     info = weights.info(stage, folder.weights(stage))
-    rows = [row for row in _log(folder) if row["stage"] == stage]
+    rows = folder.rows(stage)
     lines = [f"### {stage.capitalize()}", ""]
     if rows:
         last = rows[-1]
@@ -132,8 +129,3 @@ def _stage_text(folder: RunFolder, stage: str) -> list[str]:
         f"| {_MEANING.get(name, name)} | {value:.4g} |" for name, value in info.scores.items()
     ]
     return [*lines, "", f"SHA-256 of the tensors: `{info.sha256}`", ""]
-
-
-def _log(folder: RunFolder) -> list[dict[str, Any]]:
-    with folder.log.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))

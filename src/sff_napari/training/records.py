@@ -111,6 +111,35 @@ class RunFolder:
         commands = [*self.commands(), command]
         write_json(self.path / "run.json", settings.to_dict() | {"commands": commands})
 
+    def check_same(self, stored: Settings, wanted: Settings, may_change: Sequence[str]) -> None:
+        """Check that the run can be resumed with settings.
+
+        Parameters
+        ----------
+        stored, wanted : Settings
+            Those of the run, and those it is to go on with.
+        may_change : sequence of str
+            Names of the settings in which they may differ.
+
+        Raises
+        ------
+        InputError
+            Naming the settings that differ and must not.
+        """
+        old, new = stored.to_dict(), wanted.to_dict()
+        differ = [name for name in old if name not in may_change and old[name] != new[name]]
+        if differ:
+            names = ", ".join(name.replace("_", "-") for name in differ)
+            raise InputError(
+                f"The run to resume was started with other settings ({names}): "
+                "leave them out, or start a new run in another folder."
+            )
+
+    def rows(self, stage: str) -> list[dict[str, Any]]:
+        """Return the log of a stage."""
+        with self.log.open(encoding="utf-8", newline="") as file:
+            return [row for row in csv.DictReader(file) if row["stage"] == stage]
+
     def _make_folders(self) -> None:
         for folder in (self.path, self.path / "checkpoints", self.path / "pictures"):
             try:

@@ -88,7 +88,7 @@ def _train(
     validation.check(settings.crop)
     if ranks_here.is_first:
         if resume:
-            check_same(folder.settings(), settings)
+            folder.check_same(folder.settings(), settings, MAY_CHANGE)
             folder.store(settings, command)
         else:
             folder.begin(settings, command)
@@ -144,24 +144,6 @@ def _train(
         # What the next stage sees is what users get: the rounded weights of the file.
         before[name] = weights.load(name, folder.weights(name), ranks_here.device)
     return {name: folder.weights(name) for name in settings.stages}
-
-
-def check_same(stored: TrainingSettings, wanted: TrainingSettings) -> None:
-    """Check that a run can be resumed with these settings.
-
-    Raises
-    ------
-    InputError
-        Naming the settings that differ and must not.
-    """
-    old, new = stored.to_dict(), wanted.to_dict()
-    differ = [name for name in old if name not in MAY_CHANGE and old[name] != new[name]]
-    if differ:
-        names = ", ".join(name.replace("_", "-") for name in differ)
-        raise InputError(
-            f"The run to resume was started with other settings ({names}): "
-            "leave them out, or start a new run in another folder."
-        )
 
 
 def _earlier(kind: str, settings: TrainingSettings, device: torch.device) -> nn.Module:

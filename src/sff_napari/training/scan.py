@@ -7,16 +7,11 @@ from pathlib import Path
 
 import torch
 
-from sff_napari.errors import InputError
 from sff_napari.networks import weights
 from sff_napari.progress import ProgressCallback
+from sff_napari.training.records import RunFolder
 from sff_napari.training.scan_card import write_scan_card
-from sff_napari.training.scan_settings import (
-    ScanTraining,
-    read_run,
-    settings_from_options,
-    write_run,
-)
+from sff_napari.training.scan_settings import MAY_CHANGE, ScanTraining, settings_from_options
 from sff_napari.training.scan_trainer import ScanTrainer
 
 __all__ = ["ScanTraining", "settings_from_options", "train_scan"]
@@ -40,7 +35,8 @@ def train_scan(
     out : str or Path
         Folder for everything the run writes.
     resume : bool
-        Go on with the run in `out`.
+        Go on with the run in `out`, which must have the same settings but for
+        those in `MAY_CHANGE`.
     command : str
         The command that started the run, for the card.
     progress : callable, optional
@@ -62,35 +58,25 @@ def train_scan(
     Cancelled
         If `stop` returned True.
     """
-    folder = Path(out)
-    commands: list[str] = []
-    if resume:
-        commands = read_run(folder)[1]
-    elif (folder / "run.json").exists():
-        raise InputError(
-            f"{folder} already holds a training run: add --resume to go on with it, or choose "
-            "another folder."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_run(folder, settings, [*commands, command])
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    folder = RunFolder(out)
+    if resume:
+        folder.check_same(ScanTraining.from_dict(folder.record()), settings, MAY_CHANGE)
+        folder.store(settings, command)
+    else:
+        folder.begin(settings, command)
     made: dict[str, Path] = {}
     for kind in settings.stages:
-        path = folder / f"{kind}.safetensors"
         trainer = ScanTrainer(kind, settings, folder)
-        if (folder / f"{kind}.checkpoint.pt").exists():
-            trainer.restore()
+        trainer.restore()
         scores = trainer.run(progress, stop)
         network = weights.new_network(kind, settings.width)
         network.load_state_dict(trainer.mean)
         labels = settings.labels[0]
         about = f"{labels} and synthetic specimens" if labels else "synthetic specimens"
-        weights.save_weights(
-            path,
-            network,
-            weights.WeightsInfo(kind, settings.width, about, settings.seed, scores),
-        )
-        made[kind] = path
-    write_scan_card(folder, settings, [*commands, command], made)
+        info = weights.WeightsInfo(kind, settings.width, about, settings.seed, scores)
+        made[kind] = folder.weights(kind)
+        weights.save_weights(made[kind], network, info)
+    write_scan_card(folder, settings)
     return made

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
 import torch
 
 import sff_napari
 from sff_napari.io_atomic import write_bytes
 from sff_napari.networks import weights
+from sff_napari.training.records import RunFolder
 from sff_napari.training.scan_settings import ScanTraining
 
 _MEANING = {
@@ -22,20 +19,17 @@ _MEANING = {
 }
 
 
-def write_scan_card(
-    folder: Path,
-    settings: ScanTraining,
-    commands: Sequence[str],
-    made: Mapping[str, Path],
-) -> None:
-    """Write ``CARD.md`` beside the weights of a run.
+def write_scan_card(folder: RunFolder, settings: ScanTraining) -> None:
+    """Write ``CARD.md`` beside the weights of a run; networks not finished are left out.
 
     Raises
     ------
     StackError
         If it cannot be written.
     """
+    made = [kind for kind in settings.stages if folder.weights(kind).is_file()]
     train, validate = settings.labels
+    commands = folder.commands()
     lines = [
         "# Weights for scans",
         "",
@@ -61,16 +55,12 @@ def write_scan_card(
         "## Scores",
         "",
     ]
-    for kind, path in made.items():
-        info = weights.info(kind, path)
-        lines += [f"### {kind}", "", _length(folder / f"{kind}.log.csv"), ""]
+    for kind in made:
+        info = weights.info(kind, folder.weights(kind))
+        last = folder.rows(kind)[-1]
+        length = f"{last['iteration']} iterations in {float(last['minutes']):.0f} minutes."
+        lines += [f"### {kind}", "", length, ""]
         lines += ["| score | value |", "|---|---|"]
         lines += [f"| {_MEANING.get(n, n)} | {v:.4g} |" for n, v in info.scores.items()]
         lines += ["", f"SHA-256 of the tensors: `{info.sha256}`", ""]
-    write_bytes(folder / "CARD.md", "\n".join(lines).encode("utf-8"))
-
-
-def _length(log: Path) -> str:
-    with log.open(encoding="utf-8", newline="") as file:
-        last = list(csv.DictReader(file))[-1]
-    return f"{last['iteration']} iterations in {float(last['minutes']):.0f} minutes."
+    write_bytes(folder.path / "CARD.md", "\n".join(lines).encode("utf-8"))

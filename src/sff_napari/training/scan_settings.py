@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from sff_napari.errors import InputError
-from sff_napari.io_atomic import write_json
 from sff_napari.training.settings import DataSpec
 
+MAY_CHANGE = ("validate", "device", "threads", "minutes", "data_note", "licence")
+"""Settings a resumed run may have other than the run it goes on with."""
 SCAN_STAGES = ("scan", "scan_plain12", "scan_cgrdn")
 _OPTIONS = {
     "data": "data",
@@ -90,6 +89,27 @@ class ScanTraining:
         for text in (*self.data, *self.validate):
             DataSpec.parse(text)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON types."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> ScanTraining:
+        """Return the settings that `to_dict` described; unknown keys are ignored.
+
+        Raises
+        ------
+        InputError
+            If a setting makes no sense.
+        """
+        known = {field.name for field in fields(cls)}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in record.items()
+            if name in known
+        }
+        return cls(**values)
+
     @property
     def labels(self) -> tuple[str, str]:
         """What was trained and validated on, without folders."""
@@ -100,10 +120,15 @@ class ScanTraining:
         return first, second
 
 
-def settings_from_options(out: Path, given: Mapping[str, Any], resume: bool) -> ScanTraining:
+def settings_from_options(given: Mapping[str, Any], stored: Mapping[str, Any]) -> ScanTraining:
     """Return settings from what was given on the command line.
 
-    With `resume` everything else is as in the run in the folder `out`.
+    Parameters
+    ----------
+    given : mapping
+        The options that were given.
+    stored : mapping
+        The settings of the run that is resumed, which hold for all others; empty for a new run.
 
     Raises
     ------
@@ -125,30 +150,4 @@ def settings_from_options(out: Path, given: Mapping[str, Any], resume: bool) -> 
     for name in ("data", "validate"):
         if name in values:
             values[name] = tuple(values[name])
-    return replace(read_run(out)[0] if resume else ScanTraining(), **values)
-
-
-def read_run(out: Path) -> tuple[ScanTraining, list[str]]:
-    """Return the settings of the run in a folder, and the commands that made it.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    try:
-        stored = json.loads((out / "run.json").read_text(encoding="utf-8"))
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in stored["settings"].items()
-        }
-        return ScanTraining(**values), list(stored["commands"])
-    except FileNotFoundError as error:
-        raise InputError(f"There is no run in {out}: start without --resume.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{out / 'run.json'} is damaged: start the run again.") from error
-
-
-def write_run(out: Path, settings: ScanTraining, commands: list[str]) -> None:
-    """Store settings and commands in the folder of a run."""
-    write_json(out / "run.json", {"settings": asdict(settings), "commands": commands})
+    return replace(ScanTraining.from_dict(stored), **values)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,8 @@ from torch import Tensor, nn
 
 from sff_napari.devices import autocast, choose_device
 from sff_napari.errors import Cancelled, InputError
-from sff_napari.io_atomic import write_bytes
 from sff_napari.networks import weights
-from sff_napari.training.scan_log import add_row
+from sff_napari.training.records import RunFolder
 from sff_napari.training.scan_samples import ScanPairs, read_clean
 from sff_napari.training.scan_settings import ScanTraining
 from sff_napari.training.settings import DataSpec
@@ -44,14 +42,14 @@ class ScanTrainer:
         The network.
     settings : ScanTraining
         How it is trained.
-    out : Path
-        Folder of the run.
+    folder : RunFolder
+        Where checkpoints and the log go.
     """
 
-    def __init__(self, kind: str, settings: ScanTraining, out: Path) -> None:
+    def __init__(self, kind: str, settings: ScanTraining, folder: RunFolder) -> None:
         self.kind = kind
         self.settings = settings
-        self.out = out
+        self.folder = folder
         self.device = choose_device(settings.device)
         torch.manual_seed(settings.seed)
         network = weights.new_network(kind, settings.width)
@@ -81,6 +79,11 @@ class ScanTrainer:
         while self.seconds < 60 * settings.minutes:
             began = time.monotonic()
             loss = self._step(pairs)
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"The loss of the {self.kind} network is no longer finite at iteration "
+                    f"{self.iteration}: start again in a new folder with a smaller --rate."
+                )
             losses.append(loss)
             self.seconds += time.monotonic() - began
             if stop is not None and stop():
@@ -176,13 +179,17 @@ class ScanTrainer:
         return {name: float(np.mean(found)) for name, found in values.items()}
 
     def _log(self, loss: float, scores: dict[str, float]) -> None:
-        row = {
-            "iteration": self.iteration,
-            "minutes": round(self.seconds / 60, 2),
-            "train_loss": round(loss, 4),
-            **{name: round(value, 3) for name, value in scores.items()},
-        }
-        add_row(self.out / f"{self.kind}.log.csv", row)
+        self.folder.add_row(
+            {
+                "stage": self.kind,
+                "iteration": self.iteration,
+                "minutes": f"{self.seconds / 60:.2f}",
+                "learning_rate": f"{self.optimiser.param_groups[0]['lr']:.4g}",
+                "train_loss": f"{loss:.6g}",
+                "validation_loss": f"{scores['loss']:.6g}",
+                "scores": " ".join(f"{k}={v:.5g}" for k, v in scores.items() if k != "loss"),
+            }
+        )
 
     def save(self) -> None:
         """Write a checkpoint to go on from, atomically."""
@@ -194,30 +201,23 @@ class ScanTrainer:
             "iteration": self.iteration,
             "seconds": self.seconds,
         }
-        data = io.BytesIO()
-        torch.save(state, data)
-        write_bytes(self.out / f"{self.kind}.checkpoint.pt", data.getvalue())
+        self.folder.save(self.kind, "last", state)
 
     def restore(self) -> None:
-        """Go on from the checkpoint in the folder.
+        """Go on from the last checkpoint, if there is one.
 
         Raises
         ------
         InputError
-            If there is none, or it is damaged.
+            If it is damaged.
         """
-        path = self.out / f"{self.kind}.checkpoint.pt"
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self.network.load_state_dict(state["network"])
-            if state["second_part"]:
-                self._use_sgd()
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.mean = {k: v.to(self.device) for k, v in state["mean"].items()}
-            self.iteration, self.seconds = int(state["iteration"]), float(state["seconds"])
-        except FileNotFoundError as error:
-            raise InputError(
-                f"There is no checkpoint in {self.out}: start without --resume."
-            ) from error
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise InputError(f"The checkpoint {path} is damaged: start the run again.") from error
+        state = self.folder.restore(self.kind, "last")
+        if state is None:
+            return
+        self.network.load_state_dict(state["network"])
+        if state["second_part"]:
+            self._use_sgd()
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.mean = {k: v.to(self.device) for k, v in state["mean"].items()}
+        self.iteration, self.seconds = int(state["iteration"]), float(state["seconds"])
+        self.folder.cut_rows(self.kind, self.iteration)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-
 import torch
 
 import sff_napari
@@ -60,8 +58,7 @@ def write_card(folder: RunFolder, settings: EnlargingSettings) -> None:
 
 def _stage_lines(folder: RunFolder, stage: str) -> list[str]:
     info = weights.info(stage, folder.weights(stage))
-    with folder.log.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["stage"] == stage]
+    rows = folder.rows(stage)
     lines = [f"## `{stage}`: {_WHAT[stage]}", "", f"Width {info.width:g}."]
     if rows:
         last = rows[-1]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sff_napari.devices import choose_device
-from sff_napari.errors import Cancelled, InputError
+from sff_napari.errors import InputError
 from sff_napari.low_magnification.prior import flows_between
 from sff_napari.networks import weights
 from sff_napari.networks.gpemsr.codebook import PatchJudge
@@ -23,6 +21,7 @@ from sff_napari.networks.gpemsr.fusion import SLICES, GpemsrNetwork
 from sff_napari.progress import ProgressCallback
 from sff_napari.training.enlarging.samples import Slices
 from sff_napari.training.enlarging.settings import EnlargingSettings
+from sff_napari.training.enlarging.timed_trainer import TimedTrainer
 from sff_napari.training.records import RunFolder
 from sff_napari.training.settings import DataSpec
 
@@ -42,7 +41,7 @@ class _Progress:
     phase: str = ""
 
 
-class GpemsrTrainer:
+class GpemsrTrainer(TimedTrainer):
     """Trains code book, indexer and fusion, from the start or from the last checkpoint.
 
     The loss by features of a network trained on photographs is left out: there are no
@@ -67,50 +66,29 @@ class GpemsrTrainer:
         assert isinstance(network, GpemsrNetwork)
         self.network = network.to(self.device)
         self.judge = PatchJudge(network.size.widths[0]).to(self.device)
-        self.state = _Progress()
+        self.state: _Progress = _Progress()
         self.losses: list[float] = []
         self._optimisers: list[torch.optim.Optimizer] = []
         self._resume()
 
-    def train(self, progress: ProgressCallback, stop: Callable[[], bool]) -> None:
-        """Train until the iterations or the time are used up.
-
-        Raises
-        ------
-        Cancelled
-            If `stop` returned True; the last checkpoint is then saved.
-        InputError
-            If the loss is no longer finite, or there is nothing to train on.
-        """
-        if self._share() >= 1:
-            return
-        crops = _Crops(self.settings.data, self.settings.crop)
-        started = time.monotonic() - 60 * self.state.minutes
+    def prepare(self, progress: ProgressCallback) -> None:
+        """Read the slices that are trained on; it takes no time worth telling of."""
+        self._crops = _Crops(self.settings.data, self.settings.crop)
         self.network.train()
-        while self._share() < 1:
-            if stop():
-                self._save()
-                raise Cancelled(
-                    "Interrupted; the last checkpoint is saved: --resume goes on with it."
-                )
-            phase = next(name for name, end in PHASES.items() if self._share() < end)
-            if phase != self.state.phase or not self._optimisers:
-                self._begin(phase)
-            rng = np.random.default_rng([self.settings.seed, self.state.iteration])
-            images = torch.cat([crops.draw(rng) for _ in range(self.settings.batch)])
-            loss = getattr(self, f"_learn_{phase}")(images.to(self.device))
-            if not math.isfinite(loss):
-                raise InputError(
-                    f"The loss of the {phase} is no longer finite at iteration "
-                    f"{self.state.iteration}: start again in a new folder."
-                )
-            self.losses.append(loss)
-            self.state.iteration += 1
-            self.state.minutes = (time.monotonic() - started) / 60
-            progress(min(self._share(), 1.0), f"gpemsr, {phase} {self.state.iteration}, {loss:.4f}")
-            if self.state.iteration % self.settings.save_every == 0:
-                self._save()
-        self._save()
+
+    def learn(self, rng: np.random.Generator) -> float:
+        """Do one iteration of the stage whose time it is; return its loss."""
+        phase = next(name for name, end in PHASES.items() if self.share() < end)
+        if phase != self.state.phase or not self._optimisers:
+            self._begin(phase)
+        images = torch.cat([self._crops.draw(rng) for _ in range(self.settings.batch)])
+        loss: float = getattr(self, f"_learn_{phase}")(images.to(self.device))
+        return loss
+
+    def learnt(self, loss: float) -> str:
+        """Keep the loss for the record."""
+        self.losses.append(loss)
+        return f"gpemsr, {self.state.phase} {self.state.iteration}, {loss:.4f}"
 
     def finish(self) -> Path:
         """Write the weights of all stages as one file."""
@@ -122,11 +100,6 @@ class GpemsrTrainer:
         )  # fmt: skip
         weights.save_weights(path, self.network, info)
         return path
-
-    def _share(self) -> float:
-        share = self.state.iteration / self.settings.iterations
-        minutes = self.settings.minutes_of(self.stage)
-        return share if minutes is None else max(share, self.state.minutes / minutes)
 
     def _begin(self, phase: str) -> None:
         """Let one stage learn, and only that."""
@@ -152,7 +125,7 @@ class GpemsrTrainer:
         true = images[:, SLICES // 2 : SLICES // 2 + 1]
         made, quantised = self.network.codes(true)
         loss = (made - true).abs().mean() + _QUANTISED * quantised
-        judged = self._share() > _JUDGED
+        judged = self.share() > _JUDGED
         if judged:
             loss = loss - _BELIEVED * self.judge(made).mean()
         self._step(0, loss)
@@ -195,7 +168,8 @@ class GpemsrTrainer:
             nn.utils.clip_grad_norm_(group["params"], _LARGEST_GRADIENT)
         optimiser.step()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the last checkpoint."""
         self.folder.save(
             self.stage,
             "last",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from sff_napari.devices import choose_device
-from sff_napari.errors import Cancelled, InputError
 from sff_napari.low_magnification.detail import images_for
 from sff_napari.low_magnification.resampling import back_project
 from sff_napari.networks import EnlargingNetwork, weights
@@ -23,6 +21,7 @@ from sff_napari.training.enlarging.card import write_card
 from sff_napari.training.enlarging.gpemsr import GpemsrTrainer
 from sff_napari.training.enlarging.samples import Samples, Target, as_aligned, targets_of
 from sff_napari.training.enlarging.settings import REACH, EnlargingSettings
+from sff_napari.training.enlarging.timed_trainer import TimedTrainer
 from sff_napari.training.records import RunFolder
 from sff_napari.training.stages import precision_context
 
@@ -103,7 +102,7 @@ def train(
         torch.set_num_threads(settings.threads)
     folder = RunFolder(out)
     if resume:
-        _check_same(EnlargingSettings.from_dict(folder.record()), settings)
+        folder.check_same(EnlargingSettings.from_dict(folder.record()), settings, MAY_CHANGE)
         folder.store(settings, command)
     else:
         folder.begin(settings, command)
@@ -120,7 +119,7 @@ def train(
     return made
 
 
-class EnlargingTrainer:
+class EnlargingTrainer(TimedTrainer):
     """Trains one network, from the start or from its last checkpoint.
 
     Parameters
@@ -144,47 +143,26 @@ class EnlargingTrainer:
             self.network.parameters(), lr=settings.rate, betas=(0.9, 0.99)
         )
         self.context = precision_context(settings.precision, self.device)
-        self.state = Progress()
+        self.state: Progress = Progress()
         self._resume()
 
-    def train(self, progress: ProgressCallback, stop: Callable[[], bool]) -> None:
-        """Train until the iterations or the time are used up.
-
-        Raises
-        ------
-        Cancelled
-            If `stop` returned True; the last checkpoint is then saved.
-        InputError
-            If the loss is no longer finite, or there is nothing to train on.
-        """
-        settings, state = self.settings, self.state
-        if self._share() >= 1:
-            return
+    def prepare(self, progress: ProgressCallback) -> None:
+        """Align the neighbours of all slices that are trained on."""
+        settings = self.settings
         progress(0.0, f"{self.stage}: aligning neighbours")
         given = list(targets_of(settings.data, REACH[self.stage], settings.factors))
-        samples = Samples(
+        self._samples = Samples(
             given, settings.factors, settings.crop, settings.varied, settings.degraded
         )
-        started = time.monotonic() - 60 * state.minutes
-        while self._share() < 1:
-            if stop():
-                self._save()
-                raise Cancelled(
-                    "Interrupted; the last checkpoint is saved: --resume goes on with it."
-                )
-            # The samples depend on the iteration alone: a resumed run sees the same ones.
-            rng = np.random.default_rng([settings.seed, state.iteration])
-            loss = self._step(samples, rng)
-            state.iteration += 1
-            state.minutes = (time.monotonic() - started) / 60
-            state.loss_sum, state.loss_count = state.loss_sum + loss, state.loss_count + 1
-            mean = state.loss_sum / state.loss_count
-            progress(min(self._share(), 1.0), f"{self.stage} {state.iteration}, loss {mean:.4f}")
-            if state.iteration % _LOG_EVERY == 0:
-                self._log(mean)
-            if state.iteration % settings.save_every == 0:
-                self._save()
-        self._save()
+
+    def learnt(self, loss: float) -> str:
+        """Log the mean loss now and then."""
+        state = self.state
+        state.loss_sum, state.loss_count = state.loss_sum + loss, state.loss_count + 1
+        mean = state.loss_sum / state.loss_count
+        if state.iteration % _LOG_EVERY == 0:
+            self._log(mean)
+        return super().learnt(mean)
 
     def finish(self) -> Path:
         """Write the weights, with their scores on the slices to validate on."""
@@ -199,21 +177,17 @@ class EnlargingTrainer:
         weights.save_weights(path, self.kept, info)
         return path
 
-    def _share(self) -> float:
-        share = self.state.iteration / self.settings.iterations
-        minutes = self.settings.minutes_of(self.stage)
-        return share if minutes is None else max(share, self.state.minutes / minutes)
-
     def _rate(self) -> float:
-        settings, share = self.settings, min(self._share(), 1.0)
+        settings, share = self.settings, min(self.share(), 1.0)
         rise = min(1.0, (self.state.iteration + 1) / _WARM_UP)
         fall = 0.5 * (1 + math.cos(math.pi * share))
         return rise * (settings.final_rate + (settings.rate - settings.final_rate) * fall)
 
-    def _step(self, samples: Samples, rng: np.random.Generator) -> float:
+    def learn(self, rng: np.random.Generator) -> float:
+        """Do one iteration; return its squared error."""
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
-        given, true = samples.batch(rng, self.settings.batch)
+        given, true = self._samples.batch(rng, self.settings.batch)
         images = torch.cat([images_for(one, self.network) for one in given])
         base = torch.cat([one.base for one in given]).to(self.device)
         low = torch.cat([one.low for one in given]).to(self.device)
@@ -224,11 +198,6 @@ class EnlargingTrainer:
         likelihood = 0.5 * (error.detach() * (-doubt).exp() + doubt)
         loss = error.mean() + _DOUBT * likelihood.mean()
         value = float(error.detach().mean())
-        if not math.isfinite(value):
-            raise InputError(
-                f"The loss of the {self.stage} network is no longer finite at iteration "
-                f"{self.state.iteration}: start again in a new folder with a smaller --rate."
-            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
@@ -288,7 +257,8 @@ class EnlargingTrainer:
         )  # fmt: skip
         self.state.loss_sum, self.state.loss_count = 0.0, 0
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the last checkpoint."""
         record: dict[str, Any] = {
             "network": self.network.state_dict(),
             "kept": self.kept.state_dict(),
@@ -321,14 +291,3 @@ def _middle(one: Target) -> np.ndarray[Any, Any]:
     sides = [min(_VALIDATED, side) // step * step for side in one.images.shape[1:]]
     tops = [(full - side) // 2 for full, side in zip(one.images.shape[1:], sides, strict=True)]
     return one.images[:, tops[0] : tops[0] + sides[0], tops[1] : tops[1] + sides[1]]
-
-
-def _check_same(stored: EnlargingSettings, wanted: EnlargingSettings) -> None:
-    old, new = stored.to_dict(), wanted.to_dict()
-    differ = [name for name in old if name not in MAY_CHANGE and old[name] != new[name]]
-    if differ:
-        names = ", ".join(name.replace("_", "-") for name in differ)
-        raise InputError(
-            f"The run to resume was started with other settings ({names}): "
-            "leave them out, or start a new run in another folder."
-        )
