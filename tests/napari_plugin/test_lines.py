@@ -258,18 +258,22 @@ def test_a_result_that_comes_while_a_line_is_drawn_is_kept(panel, draw, give_res
     assert list(layer.features["state"]) == ["restored"]
 
 
+def half_drawn(c, points: list[list[float]]) -> None:
+    """Leave a path as napari does while a person clicks; the last point is where the mouse is."""
+    layer = c.lines.layer
+    c.viewer.layers.selection.active = layer
+    layer.mode = "add_polyline"
+    layer._is_creating = True
+    with c.lines._silence():
+        layer.add([np.array(points)], shape_type="path")
+    layer._moving_value = (layer.nshapes - 1, len(points) - 1)
+
+
 def test_lines_that_are_found_while_one_is_drawn_do_not_lose_it(panel, draw, settle):
     c = panel.controller
     draw(c, LINE)
     layer = c.lines.layer
-    panel.viewer.layers.selection.active = layer
-    layer.mode = "add_polyline"
-    # A person has clicked three times; the last point is where the mouse is.
-    layer._is_creating = True
-    points = [[DAMAGED, y, 150.0 + y / 9] for y in (20.0, 60.0, 110.0, 111.0)]
-    with c.lines._silence():
-        layer.add([np.array(points)], shape_type="path")
-    layer._moving_value = (1, 3)
+    half_drawn(c, [[DAMAGED, y, 150.0 + y / 9] for y in (20.0, 60.0, 110.0, 111.0)])
     c._add_found((DAMAGED,), [Fold([(0.0, 30.0), (223.0, 40.0)], 5.0, source="detected")])
     settle(c)
     assert len(c.lines.records) == 3
@@ -282,21 +286,13 @@ def test_a_stray_path_that_is_finished_by_the_program_is_taken_away(panel, draw,
     c = panel.controller
     draw(c, LINE)
     layer = c.lines.layer
-    panel.viewer.layers.selection.active = layer
-    layer.mode = "add_polyline"
-    layer._is_creating = True
     outside = [[DAMAGED, -50.0 - i, -60.0] for i in range(4)]
-    with c.lines._silence():
-        layer.add([np.array(outside)], shape_type="path")
-    layer._moving_value = (1, 3)
+    half_drawn(c, outside)
     c._add_found((DAMAGED,), [Fold([(0.0, 30.0), (223.0, 40.0)], 5.0, source="detected")])
     settle(c)
     assert len(c.lines.records) == layer.nshapes == 2
     # The same when a person finishes it.
-    layer._is_creating = True
-    with c.lines._silence():
-        layer.add([np.array(outside)], shape_type="path")
-    layer._moving_value = (2, 3)
+    half_drawn(c, outside)
     layer._finish_drawing()
     settle(c)
     assert len(c.lines.records) == layer.nshapes == 2

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sff_napari.networks.blocks import channels, checked_width, conv, initialise
+from sff_napari.networks.blocks import Residual, channels, checked_width, conv, initialise
 
 _LEAST_SPREAD = 0.1
 """Smallest standard deviation, white being 1, that an image is divided by (CGRDN)."""
@@ -35,18 +35,18 @@ class ScanNetwork(nn.Module):
             nn.Conv2d(before, after, 2, stride=2) for before, after in pairwise(counts)
         )
         self.encode = nn.ModuleList(
-            nn.Sequential(*(_Residual(count) for _ in range(number)))
+            nn.Sequential(*(Residual(count) for _ in range(number)))
             for count, number in zip(counts, (1, 1, 2, 2), strict=True)
         )
         self.up = nn.ModuleList(nn.Conv2d(after, before, 1) for before, after in pairwise(counts))
         self.decode = nn.ModuleList(
-            nn.Sequential(*(_Residual(count) for _ in range(number)))
+            nn.Sequential(*(Residual(count) for _ in range(number)))
             for count, number in zip(counts[:-1], (2, 2, 2), strict=True)
         )
         self.last = conv(counts[0], 8)
         initialise(self)
         for module in self.modules():
-            if isinstance(module, _Residual):
+            if isinstance(module, Residual):
                 nn.init.zeros_(module.second.weight)
         nn.init.zeros_(self.last.weight)
 
@@ -75,18 +75,6 @@ class ScanNetwork(nn.Module):
         out = F.pixel_shuffle(self.last(hidden).float(), 2)
         kept = torch.sigmoid(out[:, :1])
         return (kept * padded + out[:, 1:])[..., :height, :width]
-
-
-class _Residual(nn.Module):
-    """Two convolutions beside a way around them."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.first = conv(count, count)
-        self.second = conv(count, count)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return hidden + self.second(F.relu(self.first(F.relu(hidden))))
 
 
 class Plain12(nn.Module):

@@ -20,10 +20,10 @@ from sff_napari.napari_plugin.controller.line_changes import (
     Lines,
     description,
     line_changes,
-    record_of_shape,
     touched_slices,
 )
 from sff_napari.napari_plugin.layers.layer_queue import LayerQueue
+from sff_napari.napari_plugin.layers.read_shapes import read_shapes
 from sff_napari.napari_plugin.layers.shapes_style import (
     ADDING_TOOLS,
     COLOURS,
@@ -369,43 +369,22 @@ class FoldLines(QObject):
         layer = self.layer
         if layer is None:
             return
-        names = [str(uid) for uid in layer.features["uid"]]
-        lines: Lines = {}
-        order: list[str] = []
-        repair = False
-        refused: list[int] = []
-        reshape: list[tuple[int, str]] = []
-        widths = layer.edge_width
-        for i, (points, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
-            name = names[i] if i < len(names) else ""
-            old = self.records.get(name)
-            record = record_of_shape(
-                points, widths[i], old, is_new=name in lines, plane=self.source.plane
-            )
-            if kind not in ("line", "path") or record is None:
-                refused.append(i)
-                continue
-            repair |= i >= len(names) or record.uid != names[i]
-            bent = len(record.vertices) > 2
-            if len(record.vertices) != len(points) or bent != (kind == "path"):
-                reshape.append((len(order), record.uid))
-            lines[record.uid] = record
-            order.append(record.uid)
-        if refused:
+        read = read_shapes(layer, self.records, self.source.plane)
+        lines = read.lines
+        if read.refused:
             self.noticed.emit(
                 "A fold is a line or a path on one slice: other shapes, mere clicks and lines "
                 "outside of the image are taken away."
             )
             compat.end_creation(layer)
             with self._silence():
-                layer.remove(refused)
-        self._order = order
+                layer.remove(read.refused)
+        self._order = list(lines)
         before = self.records
         self._commit(lines, merge=merge, show=False)
-        changed = bool(refused or reshape or touched_slices(before, lines))
-        if repair or changed or len(names) != len(order):
+        if read.is_to_be_mended or touched_slices(before, lines):
             with self._silence():
-                for i, uid in reshape:
+                for i, uid in read.reshaped:
                     compat.set_vertices(layer, i, points_of(lines[uid]))
                 self._write_features()
         self.show_states(self._display)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-class LazyArray:
+class LazyArray(ABC):
     """An array with `shape` and `dtype` whose pixels are read by indexing it."""
 
     shape: tuple[int, ...]
@@ -27,8 +28,9 @@ class LazyArray:
     def __len__(self) -> int:
         return self.shape[0]
 
+    @abstractmethod
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        raise NotImplementedError
+        """Return the pixels that are asked for."""
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         whole = self[(slice(None),) * self.ndim]

@@ -7,18 +7,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
 from sff_napari.napari_plugin import compat
 from sff_napari.napari_plugin.notify import show_problem
+from sff_napari.napari_plugin.widgets.scrolled import lay_out_scrolled
 from sff_napari.napari_plugin.widgets.sections import wrapped
 from sff_napari.napari_plugin.widgets.wheel_guard import WheelGuard
 from sff_napari.napari_plugin.workers.job import Channel, Job
@@ -49,15 +48,7 @@ class Dock(QWidget):
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.status = wrapped()
-        scroll = QScrollArea(self)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll, 1)
-        outer.addWidget(self.bar)
-        outer.addWidget(self.status)
+        lay_out_scrolled(self, inside, self.bar, self.status)
         WheelGuard(self)
         self._ended = ended = threading.Event()
         jobs: list[Job] = []

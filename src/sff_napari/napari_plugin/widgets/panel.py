@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, Qt, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QKeySequence
-from qtpy.QtWidgets import QPushButton, QScrollArea, QShortcut, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QShortcut, QVBoxLayout, QWidget
 
 from sff_napari.errors import SffError
 from sff_napari.evaluation.html_report import NAME as REPORT
@@ -34,6 +34,7 @@ from sff_napari.napari_plugin.widgets.key_guard import KeyGuard
 from sff_napari.napari_plugin.widgets.options import Keys, Options
 from sff_napari.napari_plugin.widgets.progress_row import ProgressRow
 from sff_napari.napari_plugin.widgets.review import JudgeSection, ReviewSection
+from sff_napari.napari_plugin.widgets.scrolled import lay_out_scrolled
 from sff_napari.napari_plugin.widgets.sections import (
     FindSection,
     LinesSection,
@@ -183,15 +184,7 @@ class RestorationWidget(QWidget):
         layout.addWidget(self.keys)
         layout.addWidget(self.help)
         layout.addStretch(1)
-        scroll = QScrollArea(self)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll, 1)
-        outer.addWidget(self.progress)
-        outer.addWidget(self.status)
+        lay_out_scrolled(self, inside, self.progress, self.status)
         self.setMinimumWidth(_NARROW)
 
     def sizeHint(self) -> QSize:  # noqa: N802, the name is Qt's

@@ -12,8 +12,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QListWidget,
-    QListWidgetItem,
     QVBoxLayout,
 )
 
@@ -28,6 +26,7 @@ from sff_napari.napari_plugin.widgets.dock import Dock
 from sff_napari.napari_plugin.widgets.flicker import Flicker
 from sff_napari.napari_plugin.widgets.questions import choose_answer
 from sff_napari.napari_plugin.widgets.sections import wrapped
+from sff_napari.napari_plugin.widgets.slice_list import STATES, SliceList, name_of
 from sff_napari.napari_plugin.workers.job import Channel, Job
 from sff_napari.sessions import Identity, Index, identify
 
@@ -36,15 +35,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from sff_napari.sessions.records import SliceState
-
-STATES = {
-    "to do": "not restored",
-    "restored": "undecided",
-    "stale": "stale",
-    "accepted": "kept",
-    "rejected": "rejected",
-}
-"""States of a slice in the words of the docks."""
 
 
 class SliceDock(Dock):
@@ -98,10 +88,8 @@ class SliceDock(Dock):
             "Reject", "Show the slice as it was; the result is not lost.", lambda: self.undo_keep()
         )
         layout.addLayout(self.row(self.keep, self.reject))
-        self.slices = QListWidget()
-        self.slices.setToolTip("Slices that were restored; click one to go there.")
-        self.slices.setMaximumHeight(110)
-        self.slices.itemClicked.connect(self._go_to)
+        self.slices = SliceList()
+        self.slices.wanted.connect(self._go_to)
         layout.addWidget(self.slices)
         self.export = self.button(
             "Export…",
@@ -300,18 +288,13 @@ class SliceDock(Dock):
             r.record.state == "accepted" for r in repairs.store.all()
         )
         self.export.setEnabled(kept and not busy)
-        self._show_slices()
+        self.slices.show_slices(repairs, self.index)
         if repairs is None:
             self.about.setText("Open an image first.")
             return
         said = "" if result is None else self.describe(self.index)
-        self.about.setText(f"{self._name_of(self.index)}: {STATES[state]}. {said}".strip())
+        self.about.setText(f"{name_of(repairs, self.index)}: {STATES[state]}. {said}".strip())
         self.show_result(self.index)
-
-    def _name_of(self, index: Index) -> str:
-        if not index or self.repairs is None:
-            return "This image"
-        return f"Slice {self.repairs.source.name_of(index)}"
 
     def describe(self, index: Index) -> str:
         """Return what there is to say of the result of a slice."""
@@ -320,20 +303,9 @@ class SliceDock(Dock):
     def show_result(self, index: Index) -> None:
         """Show the result of a slice, if there is one, as a plot."""
 
-    def _show_slices(self) -> None:
-        self.slices.clear()
-        if self.repairs is None:
-            return
-        for result in self.repairs.store.all():
-            item = QListWidgetItem(f"{self._name_of(result.index)}: {STATES[result.state]}")
-            item.setData(Qt.ItemDataRole.UserRole, result.index)
-            self.slices.addItem(item)
-            if result.index == self.index:
-                item.setSelected(True)
-
-    def _go_to(self, item: QListWidgetItem) -> None:
+    def _go_to(self, index: Index) -> None:
         if self.repairs is not None:
-            self.repairs.source.show(self.viewer, tuple(item.data(Qt.ItemDataRole.UserRole)))
+            self.repairs.source.show(self.viewer, index)
 
     # -- what a person does --------------------------------------------------------------
 
