@@ -85,6 +85,28 @@ def test_one_neighbour_and_none(stack: Stack, untrained: Path) -> None:
     assert np.isnan(none.reference).all()
 
 
+@pytest.mark.parametrize("blank", [0, 7])
+def test_a_neighbour_that_is_lost_too_is_none(stack: Stack, blank: int) -> None:
+    low, lost = reduced(stack[1], 8), np.full_like(stack[0], blank)
+    one = sff.enlarge(low, lost, stack[2], method="aligned")
+    np.testing.assert_array_equal(
+        one.restored, sff.enlarge(low, None, stack[2], method="aligned").restored
+    )
+    assert one.report["used"] == ["following"]
+    none = sff.enlarge(low, lost, lost, method="aligned")
+    assert none.report["neighbours"] == 0
+    assert "no neighbour" in none.report["notes"][0]
+
+
+def test_a_slice_without_neighbours_takes_the_stacks_dtype_or_is_refused(stack: Stack) -> None:
+    made = sff.enlarge(reduced(stack[1], 8), None, None, method="bicubic")
+    wide = made.on_stack(stack[1].shape, np.uint16)
+    assert wide.restored.dtype == np.uint16
+    np.testing.assert_array_equal(wide.restored, 257 * made.restored.astype(int))
+    with pytest.raises(InputError, match="has to fit exactly"):
+        made.on_stack((100, 100), np.uint8)
+
+
 @pytest.mark.parametrize("factor", [2, 3, 6, 16])
 def test_factors_that_no_network_was_trained_for(
     stack: Stack, untrained: Path, factor: int

@@ -144,6 +144,14 @@ def test_what_cannot_be_is_said_in_a_sentence(open_dock, until) -> None:
     assert len(dock.repairs.store) == 0
 
 
+def test_a_stack_without_neighbours_that_does_not_fit_is_told(open_dock, until) -> None:
+    dock = open_dock(stack=np.zeros((3, 150, 150), np.uint8))
+    dock.run.click()
+    until(lambda: not dock.is_busy)
+    assert "has to fit exactly" in dock.status.text()
+    assert len(dock.repairs.store) == 0
+
+
 def test_deleted_layers_are_no_harm(open_dock, until) -> None:
     dock = open_dock()
     dock.by_hand.click()

@@ -25,7 +25,6 @@ from sff_napari.commands.base import (
 
 if TYPE_CHECKING:
     from sff_napari.alignment import Similarity
-    from sff_napari.low_magnification import Enlarged
     from sff_napari.progress import ProgressCallback
     from sff_napari.stacks import Stack
 
@@ -111,8 +110,7 @@ def _one_slice(stack: Stack, choices: dict[str, Any], progress: ProgressCallback
     low, low_name, low_voxel = _low_slice(choices["low"], choices["low_slice"])
     factor = _factor(choices, stack, low_voxel)
     numbers = [n if 0 <= n < len(stack) else None for n in (z - 1, z + 1)]
-    images = [None if n is None else _if_seen(stack[n]) for n in numbers]
-    numbers = [n if image is not None else None for n, image in zip(numbers, images, strict=True)]
+    images = [None if n is None else stack[n] for n in numbers]
     reporter = Reporter(progress)
     made = enlarge(
         low,
@@ -125,9 +123,13 @@ def _one_slice(stack: Stack, choices: dict[str, Any], progress: ProgressCallback
         device=choices["device"],
         progress=_share(reporter, 0.0, 0.7),
     )
-    made = _of_stack(made, stack)
+    made = made.on_stack(stack.shape[1:], stack.dtype)
+    previous, following = (
+        n if name in made.report["used"] else None
+        for name, n in zip(("previous", "following"), numbers, strict=True)
+    )
     source = {"name": low_name, "sha256": hashlib.sha256(low.tobytes()).hexdigest()}
-    one = EnlargedSlice(z, made, numbers[0], numbers[1], source)
+    one = EnlargedSlice(z, made, previous, following, source)
     done = write_enlarged(
         choices["stack"],
         stack,
@@ -235,39 +237,6 @@ def _placement(text: str | None, shape: tuple[int, int]) -> Similarity | None:
     if not 0.5 <= scale <= 2:
         raise InputError(f"--placement {text!r}: the scale lies between 0.5 and 2.")
     return Similarity(degrees, scale, (dy, dx), float("nan"), shape)
-
-
-def _if_seen(image: Any) -> Any:
-    """Return a neighbour, None if it shows nothing."""
-    import numpy as np
-
-    from sff_napari.arrays import is_constant
-
-    array = np.asarray(image)
-    return None if is_constant(array) else array
-
-
-def _of_stack(made: Enlarged, stack: Stack) -> Enlarged:
-    """Return the slice in the dtype of the stack, which is its own unless it has no neighbour."""
-    from dataclasses import replace
-
-    from sff_napari.arrays import GreyScale
-    from sff_napari.errors import InputError
-
-    if made.restored.shape != stack.shape[1:]:
-        raise InputError(
-            f"Enlarged, the low-magnification slice has {made.restored.shape[0]} x "
-            f"{made.restored.shape[1]} px, but the stack's slices have {stack.shape[1]} x "
-            f"{stack.shape[2]}: without neighbours it has to fit exactly."
-        )
-    if made.restored.dtype == stack.dtype:
-        return made
-    import numpy as np
-
-    unit = GreyScale.of(made.restored).to_unit(made.restored)
-    kind = np.dtype(stack.dtype)
-    scale = GreyScale(kind, 0.0, float(np.iinfo(kind).max) if kind.kind in "ui" else 1.0)
-    return replace(made, restored=scale.from_unit(unit))
 
 
 def _share(reporter: Any, start: float, stop: float) -> Callable[[float, str], None]:

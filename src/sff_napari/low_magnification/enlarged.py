@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sff_napari.alignment import Similarity
+from sff_napari.arrays import GreyScale
+from sff_napari.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,31 @@ class Enlarged:
     confidence: NDArray[Any]
     placement: Similarity
     report: dict[str, Any]
+
+    def on_stack(self, shape: tuple[int, ...], dtype: Any) -> Enlarged:
+        """Return the slice as one of a stack: its dtype is another only without neighbours.
+
+        Parameters
+        ----------
+        shape : (Y, X)
+            Of the stack's slices.
+        dtype : numpy dtype
+            Of the stack.
+
+        Raises
+        ------
+        InputError
+            If it does not fit, which only a slice made without neighbours can.
+        """
+        kind = np.dtype(dtype)
+        if self.restored.shape != shape:
+            raise InputError(
+                f"Enlarged, the low-magnification slice has {self.restored.shape[0]} x "
+                f"{self.restored.shape[1]} px, but the stack's slices have {shape[0]} x "
+                f"{shape[1]}: without neighbours it has to fit exactly."
+            )
+        if self.restored.dtype == kind:
+            return self
+        unit = GreyScale.of(self.restored).to_unit(self.restored)
+        scale = GreyScale(kind, 0.0, float(np.iinfo(kind).max) if kind.kind in "ui" else 1.0)
+        return replace(self, restored=scale.from_unit(unit))

@@ -122,6 +122,7 @@ def enlarge(
             "method": method,
             "factor": given.factor,
             "neighbours": len(given.neighbours),
+            "used": [("previous", "following")[number] for number in given.used],
             "placement_found": placement is None and bool(given.neighbours),
             "weights": made.weights,
             "device": describe_device(compute),
@@ -152,6 +153,8 @@ class Inputs:
         The low slice as given, NaN and all, in working values.
     notes : list of str
         Sentences for the user.
+    used : tuple of int
+        Which of the slices that were given are neighbours: those that show something.
     """
 
     low: Grey
@@ -162,6 +165,7 @@ class Inputs:
     no_data: NDArray[np.bool_] | None
     raw: Grey
     notes: list[str]
+    used: tuple[int, ...] = ()
 
 
 def read_inputs(
@@ -188,7 +192,16 @@ def read_inputs(
     small = as_slice(low, "low-magnification slice", _LEAST_SIDE)
     if is_constant(small):
         raise InputError("The low-magnification slice is the same everywhere: nothing to enlarge.")
-    images = [as_slice(one, "neighbouring slice", _LEAST_SIDE) for one in others if one is not None]
+    given = [
+        None if one is None else as_slice(one, "neighbouring slice", _LEAST_SIDE) for one in others
+    ]
+    # A slice of a stack that is lost as well is no neighbour.
+    used = [
+        number
+        for number, one in enumerate(given)
+        if one is not None and (all_low or not is_constant(one))
+    ]
+    images = [one for number in used if (one := given[number]) is not None]
     if len({image.shape for image in images}) > 1:
         sizes = " and ".join(f"{image.shape[0]} x {image.shape[1]}" for image in images[:2])
         raise InputError(f"The neighbouring slices differ in size: {sizes} px.")
@@ -216,6 +229,7 @@ def read_inputs(
         mask,
         own.to_unit(small),
         notes,
+        tuple(used),
     )
 
 

@@ -18,8 +18,12 @@ from sff_napari.low_magnification.whole_stack import enlarge_stack
 from sff_napari.progress import CancelledCallback, ProgressCallback
 from sff_napari.stacks import Stack, stack_identity
 from sff_napari.stacks.ome import OmeWriter
+from sff_napari.stacks.writing import as_bytes
 
-_SIDES = ("synthesised", "confidence")
+_SIDES = {
+    "synthesised": "Share of the local energy that the low slices cannot hold, in 1/255.",
+    "confidence": "Chance of an error below half of the low slice's spread, in 1/255.",
+}
 
 
 def write_enlarged_stack(
@@ -76,16 +80,7 @@ def write_enlarged_stack(
     reports = []
     with atomic_folder(out, overwrite=overwrite) as folder:
         writer = OmeWriter(folder, shape, np.dtype(stack.dtype), voxel, out.stem)
-        sides = {
-            name: writer.group.create_array(
-                name,
-                shape=shape,
-                chunks=(1, min(512, shape[1]), min(512, shape[2])),
-                dtype="uint8",
-                dimension_names=["z", "y", "x"],
-            )
-            for name in _SIDES
-        }
+        sides = {name: writer.add_sparse(name, (), "uint8", note) for name, note in _SIDES.items()}
         made = enlarge_stack(
             stack,
             factor=by,
@@ -99,7 +94,7 @@ def write_enlarged_stack(
         for place, one in enumerate(made):
             writer.write(place, one.restored)
             for name, array in sides.items():
-                array[place] = np.rint(255 * getattr(one, name)).astype(np.uint8)
+                array[place] = as_bytes(getattr(one, name))
             reports.append(one.report)
         record = {
             "program": "sff-napari enlarge",

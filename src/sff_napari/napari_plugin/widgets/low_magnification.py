@@ -317,7 +317,7 @@ class LowMagnificationWidget(SliceDock):
 
         def done(made: Enlarged) -> None:
             arrays = {
-                "restored": made.restored.astype(request.source.dtype),
+                "restored": made.restored,
                 "reference": made.reference,
                 "synthesised": made.synthesised,
                 "confidence": made.confidence,

@@ -51,7 +51,7 @@ class EnlargeRequest:
         from sff_napari import enlarge
 
         low, (previous, following) = self._read()
-        return enlarge(
+        made = enlarge(
             low,
             previous,
             following,
@@ -59,6 +59,7 @@ class EnlargeRequest:
             progress=channel.progress,
             cancelled=channel.cancelled,
         )
+        return made.on_stack(self.source.plane, self.source.dtype)
 
     def place(self, channel: Channel, near: Similarity | None) -> tuple[Similarity, str | None]:
         """Find where the low slice lies; runs in a worker."""
